@@ -1,0 +1,2 @@
+//! The `ocfs2` command.
+fn main() {}

@@ -1,0 +1,1 @@
+//! Test support for the workspace: the real kernel, the reference tools, golden images.

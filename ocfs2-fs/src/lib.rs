@@ -1,0 +1,1 @@
+//! OCFS2 volumes from Rust.

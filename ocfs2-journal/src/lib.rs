@@ -1,0 +1,1 @@
+//! JBD2 as OCFS2 uses it.
