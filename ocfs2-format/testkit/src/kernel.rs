@@ -1,0 +1,191 @@
+//! A real Linux kernel with its own OCFS2 driver, as an ordinary process: user-mode Linux.
+//!
+//! Source: Debian's packages `user-mode-linux` and `kmod`; Linux 6.1 kernel behaviour.
+//!
+//! [`Kernel`] describes a machine: its memory, its disks and the bash script it runs. The machine's root file system is
+//! the host's own (hostfs), so every program of the host can be called; disks appear as `/dev/ubda`, `/dev/ubdb`, ... in the
+//! order given; the modules ocfs2, o2cb and dlmfs are loaded and `/mnt/a` and `/mnt/b` are empty directories to mount on.
+//! `$OUT` is a directory of the host for results ([`Output::out`]); `$KIT` holds the files given by [`Kernel::file`].
+//! Whoever runs the tests owns what the script can reach: a script must write under `/mnt`, `/run` and `$OUT` only.
+//!
+//! Killing the process is a power cut: [`Kernel::run_until`], or [`Kernel::spawn`] and [`Running::power_cut`].
+
+mod install;
+mod running;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use install::Install;
+pub use install::Missing;
+pub use running::Running;
+
+/// Description of one guest kernel and of the script it runs.
+#[derive(Clone, Debug)]
+pub struct Kernel {
+    install: Install,
+    memory_mib: u32,
+    timeout: Duration,
+    disks: Vec<PathBuf>,
+    files: Vec<(String, Vec<u8>)>,
+    script: String,
+}
+
+/// What a guest kernel left behind.
+#[derive(Debug)]
+pub struct Output {
+    /// Exit status of the script; [`POWER_CUT`](Self::POWER_CUT) when the kernel was killed before the script's end.
+    pub status: i32,
+    /// What the script wrote to its standard output and standard error, in order.
+    pub stdout: String,
+    /// What the kernel wrote to its console: warnings and worse.
+    pub console: String,
+    dir: tempfile::TempDir,
+}
+
+/// Why there is no output.
+#[derive(Debug, thiserror::Error)]
+pub enum KernelError {
+    /// The process could not be prepared or started.
+    #[error("cannot start the guest kernel")]
+    Start(#[source] std::io::Error),
+    /// The script did not end in time; the kernel has been killed.
+    #[error("the guest kernel did not finish within {limit:?}; script output:\n{stdout}\nconsole:\n{console}")]
+    TimedOut {
+        /// The limit that was set.
+        limit: Duration,
+        /// Script output so far.
+        stdout: String,
+        /// Kernel console so far.
+        console: String,
+    },
+    /// The kernel ended before its script did: a panic, or it never got that far.
+    #[error("the guest kernel ended before its script; script output:\n{stdout}\nconsole:\n{console}")]
+    Died {
+        /// Script output so far.
+        stdout: String,
+        /// Kernel console.
+        console: String,
+    },
+}
+
+impl Kernel {
+    /// A machine with 256 MiB of memory, no disks, and two minutes of time.
+    ///
+    /// # Panics
+    ///
+    /// When user-mode Linux is not installed; tests use [`require_kernel`](crate::require_kernel).
+    #[expect(
+        clippy::new_without_default,
+        reason = "a default value must not depend on what is installed"
+    )]
+    pub fn new() -> Self {
+        match Self::installed() {
+            Ok(kernel) => kernel,
+            Err(missing) => panic!("{missing}"),
+        }
+    }
+
+    /// The same, or what is missing on this machine.
+    pub fn installed() -> Result<Self, Missing> {
+        Ok(Self {
+            install: Install::find()?,
+            memory_mib: 256,
+            timeout: Duration::from_secs(120),
+            disks: Vec::new(),
+            files: Vec::new(),
+            script: String::new(),
+        })
+    }
+
+    /// Release of the guest kernel, such as `6.1.176`.
+    pub fn release(&self) -> &str {
+        &self.install.release
+    }
+
+    /// Sets the guest's memory.
+    pub fn memory_mib(mut self, memory_mib: u32) -> Self {
+        self.memory_mib = memory_mib;
+        self
+    }
+
+    /// Sets the time after which the guest is killed, from its start.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// Adds the next disk: an image file or block device, shared and not locked.
+    pub fn disk(mut self, path: impl AsRef<Path>) -> Self {
+        self.disks.push(path.as_ref().to_path_buf());
+        self
+    }
+
+    /// Puts a file into `$KIT`.
+    pub fn file(mut self, name: impl Into<String>, content: impl Into<Vec<u8>>) -> Self {
+        self.files.push((name.into(), content.into()));
+        self
+    }
+
+    /// Sets the bash script.
+    pub fn script(mut self, script: impl Into<String>) -> Self {
+        self.script = script.into();
+        self
+    }
+
+    /// Runs the script to its end.
+    pub fn run(&self) -> Result<Output, KernelError> {
+        self.spawn()?.wait()
+    }
+
+    /// Cuts the power as soon as `reached` accepts what the script has written so far; runs to the end if it never does.
+    pub fn run_until(&self, reached: impl FnMut(&str) -> bool) -> Result<Output, KernelError> {
+        let mut running = self.spawn()?;
+        if running.wait_until(reached)? {
+            Ok(running.power_cut())
+        } else {
+            running.wait()
+        }
+    }
+
+    /// Starts the guest. At most two run at a time in this process; further calls wait here, so a thread that already holds
+    /// a guest should not start more.
+    pub fn spawn(&self) -> Result<Running, KernelError> {
+        Running::start(self)
+    }
+}
+
+impl Output {
+    /// [`status`](Self::status) of a guest that was killed.
+    pub const POWER_CUT: i32 = -1;
+
+    /// Returns itself when the script succeeded.
+    ///
+    /// # Panics
+    ///
+    /// When it did not, showing its output and the console.
+    #[track_caller]
+    pub fn ok(self) -> Self {
+        let Self {
+            status,
+            stdout,
+            console,
+            ..
+        } = &self;
+        assert!(
+            *status == 0,
+            "the script ended with status {status}\n{stdout}\nconsole:\n{console}"
+        );
+        self
+    }
+
+    /// Where the script's `$OUT` is, as long as this value lives.
+    pub fn out(&self) -> PathBuf {
+        self.dir.path().join("out")
+    }
+
+    /// Content of a file in `$OUT`.
+    pub fn read(&self, name: &str) -> std::io::Result<Vec<u8>> {
+        std::fs::read(self.out().join(name))
+    }
+}

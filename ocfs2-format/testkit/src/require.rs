@@ -1,0 +1,66 @@
+//! What a test says when the oracle it needs is not there.
+
+use std::io::Write as _;
+
+use crate::kernel::Kernel;
+use crate::tools::Tool;
+
+/// The real kernel, or `None` after saying aloud that it is missing.
+///
+/// # Panics
+///
+/// When it is missing and `OCFS2_REQUIRE_REFERENCE=1`.
+pub fn require_kernel() -> Option<Kernel> {
+    match Kernel::installed() {
+        Ok(kernel) => Some(kernel),
+        Err(missing) => {
+            skip(&missing.to_string());
+            None
+        }
+    }
+}
+
+/// A program of this machine such as `mkfs.ocfs2`, or `None` after saying aloud that it is missing.
+///
+/// # Panics
+///
+/// When it is missing and `OCFS2_REQUIRE_REFERENCE=1`.
+pub fn require_tool(name: &str) -> Option<Tool> {
+    let tool = Tool::find(name);
+    if tool.is_none() {
+        skip(&format!("{name} not installed"));
+    }
+    tool
+}
+
+/// Written to the stream itself: the test harness swallows what passing tests print by `eprintln!`.
+fn skip(what: &str) {
+    assert!(
+        !is_mandatory(std::env::var_os("OCFS2_REQUIRE_REFERENCE").as_deref()),
+        "required by OCFS2_REQUIRE_REFERENCE: {what}"
+    );
+    let thread = std::thread::current();
+    let _ = writeln!(
+        std::io::stderr(),
+        "skipped: {what} ({})",
+        thread.name().unwrap_or("unnamed test")
+    );
+}
+
+fn is_mandatory(value: Option<&std::ffi::OsStr>) -> bool {
+    value.is_some_and(|value| !value.is_empty() && value != "0")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::ffi::OsStr;
+
+    #[test]
+    fn only_a_set_and_non_zero_variable_makes_the_oracles_mandatory() {
+        assert!(is_mandatory(Some(OsStr::new("1"))));
+        assert!(!is_mandatory(Some(OsStr::new("0"))));
+        assert!(!is_mandatory(Some(OsStr::new(""))));
+        assert!(!is_mandatory(None));
+    }
+}
