@@ -25,7 +25,11 @@ pub struct Corrupt {
 impl Corrupt {
     /// A violation at a place not known yet.
     pub fn new(structure: Structure, violation: Violation) -> Self {
-        Corrupt { structure, at: Box::default(), violation }
+        Corrupt {
+            structure,
+            at: Box::default(),
+            violation,
+        }
     }
 
     /// Adds the block that holds the structure, unless one is known already.
@@ -174,7 +178,9 @@ pub enum Violation {
         expected: &'static str,
     },
     /// The CRC is wrong and no single flipped bit explains it.
-    #[error("checksum mismatch: stored {stored:#010x}, computed {computed:#010x}, and no single flipped bit explains it")]
+    #[error(
+        "checksum mismatch: stored {stored:#010x}, computed {computed:#010x}, and no single flipped bit explains it"
+    )]
     Checksum {
         /// CRC in the block.
         stored: u32,

@@ -44,7 +44,10 @@ impl Signature {
         if self == expected {
             return Ok(());
         }
-        let violation = Violation::Signature { found: self.text(), expected: expected.name() };
+        let violation = Violation::Signature {
+            found: self.text(),
+            expected: expected.name(),
+        };
         Err(Corrupt::new(structure, violation))
     }
 
