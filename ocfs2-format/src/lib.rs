@@ -7,6 +7,7 @@
 //! Below both, [`device`] is where the bytes live.
 
 pub mod device;
+pub mod jbd2;
 
 mod allocators;
 mod blockcheck;
