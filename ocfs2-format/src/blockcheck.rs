@@ -8,6 +8,8 @@
 use zerocopy::little_endian as le;
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
 
+use crate::error::Violation;
+
 /// The check field of a block (`ocfs2_block_check`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
@@ -47,11 +49,16 @@ pub struct BadChecksum {
     pub computed: u32,
 }
 
+impl From<BadChecksum> for Violation {
+    fn from(BadChecksum { stored, computed }: BadChecksum) -> Violation {
+        Violation::Checksum { stored, computed }
+    }
+}
+
 impl BlockCheck {
     /// The check field that belongs to `block`, whose own check field lies at `check_offset`.
     ///
     /// # Panics
-    ///
     /// If `block` ends before the check field does.
     ///
     /// Source: on-disk reference, section 25.1.
@@ -67,7 +74,6 @@ impl BlockCheck {
     /// The check field stored in `block` at `check_offset`.
     ///
     /// # Panics
-    ///
     /// If `block` ends before the check field does.
     #[must_use]
     pub fn stored(block: &[u8], check_offset: usize) -> BlockCheck {
@@ -81,7 +87,6 @@ impl BlockCheck {
     /// Writes into `block` the check field that belongs to it, as the last step before it is written.
     ///
     /// # Panics
-    ///
     /// If `block` ends before the check field does.
     pub fn set(block: &mut [u8], check_offset: usize) {
         let check = BlockCheck::compute(block, check_offset);
@@ -91,7 +96,6 @@ impl BlockCheck {
     /// Whether the CRC stored in `block` is right, which is all a reader needs to know of an undamaged block.
     ///
     /// # Panics
-    ///
     /// If `block` ends before the check field does.
     #[must_use]
     pub fn is_good(block: &[u8], check_offset: usize) -> bool {
@@ -106,11 +110,9 @@ impl BlockCheck {
     /// ECC vouches for the contents.
     ///
     /// # Errors
-    ///
     /// [`BadChecksum`] if no single flipped bit explains the difference. The block is then unchanged.
     ///
     /// # Panics
-    ///
     /// If `block` ends before the check field does.
     ///
     /// Source: on-disk reference, section 25.2.
