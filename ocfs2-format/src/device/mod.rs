@@ -10,11 +10,29 @@
 
 use std::fmt;
 use std::ops::Range;
+use std::path::Path;
 use std::sync::Arc;
 
+mod buf;
+pub mod conformance;
+mod cursor;
 mod error;
+mod file;
+mod mem;
+mod mmap;
+pub mod partition;
+mod range;
+mod wrap;
 
+pub use buf::AlignedBuf;
+pub use cursor::IoCursor;
 pub use error::{IoError, IoErrorKind, IoOp};
+pub use file::{FileDevice, FileOptions};
+pub use mem::MemDevice;
+pub use mmap::MmapDevice;
+use partition::PartitionError;
+pub use range::RangeDevice;
+pub use wrap::{Counting, Counts, Crash, Fault, FaultRates, Faulty, Op, ReadOnly, Recording};
 
 /// Sizes of a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,8 +41,46 @@ pub struct DevGeometry {
     pub block_size: u32,
     /// Length in bytes, a multiple of `block_size`.
     pub len: u64,
-    /// Memory and offset alignment in bytes that avoids a bounce copy; 1 where any will do.
+    /// Memory alignment in bytes that avoids a bounce copy, a power of two; 1 where any will do.
     pub dma_alignment: u32,
+}
+
+impl DevGeometry {
+    /// Whether `len` bytes at `offset` are whole blocks inside the device: the check every device makes first.
+    ///
+    /// # Errors
+    /// `InvalidRequest` or `OutOfRange`, as an error of `op`.
+    pub fn check(&self, op: IoOp, offset: u64, len: u64) -> Result<(), IoError> {
+        let block_size = u64::from(self.block_size);
+        let kind = if !offset.is_multiple_of(block_size) || !len.is_multiple_of(block_size) {
+            IoErrorKind::InvalidRequest {
+                block_size: self.block_size,
+            }
+        } else if offset.checked_add(len).is_none_or(|end| end > self.len) {
+            IoErrorKind::OutOfRange { device_len: self.len }
+        } else {
+            return Ok(());
+        };
+        Err(IoError::new(op, offset, len, kind))
+    }
+
+    /// [`check`](Self::check) for a range of bytes. An empty range is whole blocks, a reversed one is not.
+    ///
+    /// # Errors
+    /// As [`check`](Self::check).
+    pub fn check_range(&self, op: IoOp, range: &Range<u64>) -> Result<(), IoError> {
+        match range.end.checked_sub(range.start) {
+            Some(len) => self.check(op, range.start, len),
+            None => Err(IoError::new(
+                op,
+                range.start,
+                0,
+                IoErrorKind::InvalidRequest {
+                    block_size: self.block_size,
+                },
+            )),
+        }
+    }
 }
 
 /// What other openers of the same storage see of our reads and writes.
@@ -114,29 +170,52 @@ pub trait BlockDevice: Send + Sync + fmt::Debug {
     }
 }
 
-impl<D: BlockDevice + ?Sized> BlockDevice for Arc<D> {
-    fn geometry(&self) -> DevGeometry {
-        (**self).geometry()
-    }
-    fn traits(&self) -> DevTraits {
-        (**self).traits()
-    }
-    fn read(&self, offset: u64, buf: &mut [u8]) -> Result<(), IoError> {
-        (**self).read(offset, buf)
-    }
-    fn write(&self, offset: u64, buf: &[u8], how: Durability) -> Result<(), IoError> {
-        (**self).write(offset, buf, how)
-    }
-    fn flush(&self) -> Result<(), IoError> {
-        (**self).flush()
-    }
-    fn discard(&self, range: Range<u64>) -> Result<(), IoError> {
-        (**self).discard(range)
-    }
-    fn write_zeroes(&self, range: Range<u64>) -> Result<(), IoError> {
-        (**self).write_zeroes(range)
-    }
-    fn as_slice(&self) -> Option<&[u8]> {
-        (**self).as_slice()
-    }
+/// A pointer to a device is the device.
+macro_rules! forward_through {
+    ($($pointer:ty),*) => {$(
+        impl<D: BlockDevice + ?Sized> BlockDevice for $pointer {
+            fn geometry(&self) -> DevGeometry {
+                (**self).geometry()
+            }
+            fn traits(&self) -> DevTraits {
+                (**self).traits()
+            }
+            fn read(&self, offset: u64, buf: &mut [u8]) -> Result<(), IoError> {
+                (**self).read(offset, buf)
+            }
+            fn write(&self, offset: u64, buf: &[u8], how: Durability) -> Result<(), IoError> {
+                (**self).write(offset, buf, how)
+            }
+            fn flush(&self) -> Result<(), IoError> {
+                (**self).flush()
+            }
+            fn discard(&self, range: Range<u64>) -> Result<(), IoError> {
+                (**self).discard(range)
+            }
+            fn write_zeroes(&self, range: Range<u64>) -> Result<(), IoError> {
+                (**self).write_zeroes(range)
+            }
+            fn as_slice(&self) -> Option<&[u8]> {
+                (**self).as_slice()
+            }
+        }
+    )*};
+}
+
+forward_through!(&D, Box<D>, Arc<D>);
+
+/// Opens a file or block device, or one partition inside it.
+///
+/// # Errors
+/// What [`FileDevice::open`] and [`partition::open_partition`] report.
+pub fn open(
+    path: impl AsRef<Path>,
+    options: &FileOptions,
+    partition: Option<u32>,
+) -> Result<Arc<dyn BlockDevice>, PartitionError> {
+    let whole = FileDevice::open(path, options)?;
+    Ok(match partition {
+        None => Arc::new(whole),
+        Some(number) => Arc::new(partition::open_partition(whole, number)?),
+    })
 }
