@@ -10,6 +10,7 @@ pub mod device;
 pub mod jbd2;
 
 mod allocators;
+mod backup;
 mod blockcheck;
 mod chain;
 mod dinode;
@@ -20,6 +21,9 @@ mod extent;
 mod features;
 mod geometry;
 mod hash;
+mod heartbeat;
+mod image;
+mod ocfs1;
 mod prim;
 mod refcount;
 mod signature;
@@ -29,6 +33,7 @@ mod system_file;
 mod xattr;
 
 pub use allocators::{LocalAlloc, TruncateLog, TruncateRec};
+pub use backup::{BACKUP_OFFSETS, backup_blocks};
 pub use blockcheck::{BadChecksum, BlockCheck, Verdict};
 pub use chain::{ChainList, ChainRec, GroupDesc, GroupParent, count_ones, set_bit, test_bit};
 pub use dinode::{
@@ -44,6 +49,9 @@ pub use features::{
 };
 pub use geometry::Geometry;
 pub use hash::{CharSign, DxHash, uuid_hash, xattr_name_hash};
+pub use heartbeat::HeartbeatBlock;
+pub use image::ImageHeader;
+pub use ocfs1::{LEADING_FILL, LEADING_TEXT, LEADING_TEXT_OFFSETS, fill_leading_area, is_ocfs1};
 pub use prim::{BlockNo, ClusterNo, Generation, InodeNo, NodeNum, SlotNum};
 pub use refcount::{RefcountBlock, RefcountFlags, RefcountList, RefcountRec};
 pub use signature::Signature;
