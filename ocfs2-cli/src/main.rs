@@ -1,2 +1,17 @@
-//! The `ocfs2` command.
-fn main() {}
+//! The `ocfs2` command: `ocfs2 VERB …`, or one of its traditional names (`mkfs.ocfs2`, `o2info`, …) by `argv[0]`.
+//!
+//! * [`dispatch`] finds the command to run and turns its outcome into an exit status.
+//! * [`cmd`] holds the commands, a file each: options, one call into the library, the report.
+//! * [`ui`] is where all output goes: results, JSON documents, complaints.
+
+mod cmd;
+mod dispatch;
+mod exit;
+mod size;
+mod ui;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    dispatch::main(std::env::args_os())
+}

@@ -1,0 +1,132 @@
+//! The commands, and the table that lists them.
+//!
+//! A command is a file with a clap-derived `Args` struct, whose doc comments are its help text, and an implementation of
+//! [`Run`]. To add one: write the file, name it here, add a line to [`COMMANDS`]. Help, manual pages, completions and
+//! links follow from that line.
+
+mod completions;
+mod links;
+mod man;
+
+use std::ffi::OsStr;
+
+use clap::{ArgMatches, Command, CommandFactory, FromArgMatches};
+
+use crate::exit::Exit;
+use crate::ui::Ui;
+
+/// What a command does with its parsed options.
+pub(crate) trait Run: CommandFactory + FromArgMatches {
+    /// Does the work. Results go to `ui`; an error is printed as `<program>: <text>` and ends with status 1.
+    fn run(self, ui: &mut Ui) -> anyhow::Result<Exit>;
+}
+
+/// A name outside the suite by which a command is known, found by `argv[0]`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Traditional {
+    /// Program name, such as `mkfs.ocfs2`.
+    pub(crate) program: &'static str,
+    /// Section of its manual page.
+    pub(crate) section: &'static str,
+}
+
+impl Traditional {
+    /// The command line when called by this name.
+    pub(crate) fn command(&self, entry: &Entry) -> Command {
+        (entry.build)()
+            .name(self.program)
+            .bin_name(self.program)
+            .version(env!("CARGO_PKG_VERSION"))
+            .infer_long_args(true)
+            .hide(false)
+    }
+}
+
+/// One command of the suite.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Entry {
+    /// Its name in `ocfs2 VERB`.
+    pub(crate) verb: &'static str,
+    /// Its name as a program of its own.
+    pub(crate) traditional: Option<Traditional>,
+    /// Exit status after a command line that makes no sense.
+    pub(crate) usage_exit: Exit,
+    /// Runs it.
+    pub(crate) run: fn(&ArgMatches, &mut Ui) -> anyhow::Result<Exit>,
+    build: fn() -> Command,
+    hidden: bool,
+}
+
+impl Entry {
+    const fn new<R: Run>(verb: &'static str) -> Self {
+        Self {
+            verb,
+            traditional: None,
+            usage_exit: Exit::USAGE,
+            run: run::<R>,
+            build: R::command,
+            hidden: false,
+        }
+    }
+
+    /// Leaves the command out of the help.
+    const fn hidden(mut self) -> Self {
+        self.hidden = true;
+        self
+    }
+
+    /// The command line as a verb of the suite.
+    pub(crate) fn command(&self) -> Command {
+        (self.build)().name(self.verb).hide(self.hidden)
+    }
+}
+
+fn run<R: Run>(matches: &ArgMatches, ui: &mut Ui) -> anyhow::Result<Exit> {
+    R::from_arg_matches(matches)?.run(ui)
+}
+
+/// The command called `verb`.
+pub(crate) fn find(verb: &str) -> Option<&'static Entry> {
+    COMMANDS.iter().find(|entry| entry.verb == verb)
+}
+
+/// The command that has `program` as its traditional name.
+pub(crate) fn find_program(program: &OsStr) -> Option<(&'static Entry, Traditional)> {
+    let mut named = COMMANDS.iter().filter_map(|entry| Some((entry, entry.traditional?)));
+    named.find(|(_, name)| program == name.program)
+}
+
+/// Every command, in the order of the help.
+pub(crate) static COMMANDS: &[Entry] = &[
+    Entry::new::<links::Args>("links"),
+    Entry::new::<man::Args>("man").hidden(),
+    Entry::new::<completions::Args>("completions").hidden(),
+];
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::COMMANDS;
+
+    #[test]
+    fn every_command_line_is_consistent_under_each_of_its_names() {
+        crate::dispatch::suite().debug_assert();
+        for entry in COMMANDS {
+            if let Some(name) = entry.traditional {
+                name.command(entry).debug_assert();
+            }
+        }
+    }
+
+    #[test]
+    fn no_two_commands_share_a_name() {
+        let names = COMMANDS
+            .iter()
+            .flat_map(|entry| [Some(entry.verb), entry.traditional.map(|name| name.program)]);
+        let mut seen = BTreeSet::new();
+        for name in names.flatten() {
+            assert!(seen.insert(name), "{name} appears twice");
+        }
+    }
+}

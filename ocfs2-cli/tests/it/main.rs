@@ -1,0 +1,5 @@
+//! The `ocfs2` binary, run as a user runs it.
+
+mod contract;
+mod frame;
+mod run;
