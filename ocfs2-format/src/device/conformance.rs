@@ -8,7 +8,7 @@ use super::{AlignedBuf, BlockDevice, DevGeometry, DiscardEffect, Durability, IoE
 /// Checks that a device keeps the promises of [`BlockDevice`]: bounds, whole blocks, any memory, what reads see after
 /// writes, zeroing and discarding, and calls from several threads at once.
 ///
-/// **Overwrites** up to 8 MiB at either end of a writable device, which must have 64 blocks at least.
+/// **Overwrites** up to 3 MiB at either end of a writable device, which must have 64 blocks at least.
 ///
 /// # Errors
 /// The first promise that is broken.
@@ -332,7 +332,7 @@ impl Suite<'_> {
     /// The two ends of the device, apart or overlapping: long enough for several chunks of whatever bounces.
     fn windows(&self) -> [Range<u64>; 2] {
         let len = self.geometry.len;
-        let window = (len - len % self.block).min((4 << 20) + 8 * self.block);
+        let window = (len - len % self.block).min((2 << 20) + 8 * self.block);
         [0..window, len - window..len]
     }
 

@@ -1,0 +1,3 @@
+//! The format crate as its users see it.
+
+mod device;
