@@ -8,6 +8,7 @@
 
 pub mod device;
 pub mod jbd2;
+pub mod quota;
 
 mod allocators;
 mod backup;
