@@ -3,8 +3,8 @@
 //! Source: on-disk reference, sections 17 and 18.
 
 use ocfs2_format::{
-    BlockNo, CharSign, Contents, Corrupt, DirEntries, DirTrailer, DxFlags, DxHash, DxLeaf, DxRoot, DynFeatures, FileKind,
-    InodeNo, Structure, Violation,
+    BlockNo, CharSign, Contents, Corrupt, DirEntries, DirTrailer, DxFlags, DxHash, DxLeaf, DxRoot, DynFeatures,
+    FileKind, InodeNo, Structure, Violation,
 };
 
 use crate::error::{Error, Result};
@@ -72,18 +72,36 @@ pub(crate) struct DirBlocks<'a> {
 impl<'a> DirBlocks<'a> {
     pub(crate) fn new(meta: &'a Meta, dir: &'a Inode) -> Self {
         let count = meta.geometry().blocks_for_bytes(dir.size());
-        DirBlocks { meta, dir, index: 0, count, extent: None, failed: false }
+        DirBlocks {
+            meta,
+            dir,
+            index: 0,
+            count,
+            extent: None,
+            failed: false,
+        }
     }
 
     fn step(&mut self) -> Result<DirBlock> {
         let geometry = self.meta.geometry();
         let offset = self.index << geometry.block_size_bits;
         let fail = |structure, violation| {
-            Err(Error::Corrupt(Corrupt::new(structure, violation).in_inode(self.dir.number()).at_offset(offset)))
+            Err(Error::Corrupt(
+                Corrupt::new(structure, violation)
+                    .in_inode(self.dir.number())
+                    .at_offset(offset),
+            ))
         };
         let limit = geometry.blocks();
         if self.count > limit {
-            return fail(Structure::Dinode, Violation::TooLarge { field: "i_size", found: self.dir.size(), limit });
+            return fail(
+                Structure::Dinode,
+                Violation::TooLarge {
+                    field: "i_size",
+                    found: self.dir.size(),
+                    limit,
+                },
+            );
         }
         let per_cluster = u64::from(geometry.blocks_per_cluster());
         // At most `limit` blocks, so clusters fit in 32 bits.
@@ -129,14 +147,27 @@ pub(crate) fn read_dir_block(meta: &Meta, dir: &Inode, at: BlockNo, offset: u64)
         trailer.check(at, dir.number(), geometry)?;
         area -= DirTrailer::SIZE;
     }
-    Ok(DirBlock { at, offset, bytes, area })
+    Ok(DirBlock {
+        at,
+        offset,
+        bytes,
+        area,
+    })
 }
 
 /// The extent tree of a file or directory that has one.
 pub(crate) fn data_tree<'a>(meta: &'a Meta, inode: &'a Inode) -> Result<ExtentTree<'a>> {
     match inode.contents() {
-        Contents::Extents(root) => Ok(ExtentTree { meta, root, kind: TreeKind::Data, owner: inode.number() }),
-        _ => Err(Error::WrongKind { inode: inode.number(), wanted: "file with extents" }),
+        Contents::Extents(root) => Ok(ExtentTree {
+            meta,
+            root,
+            kind: TreeKind::Data,
+            owner: inode.number(),
+        }),
+        _ => Err(Error::WrongKind {
+            inode: inode.number(),
+            wanted: "file with extents",
+        }),
     }
 }
 
@@ -145,10 +176,14 @@ pub(crate) fn require_dir(inode: &Inode) -> Result<()> {
     if inode.kind() == FileKind::Directory {
         return Ok(());
     }
-    Err(Error::WrongKind { inode: inode.number(), wanted: "directory" })
+    Err(Error::WrongKind {
+        inode: inode.number(),
+        wanted: "directory",
+    })
 }
 
 /// Reads a directory piece by piece; holds one block at a time.
+#[derive(Debug)]
 pub(crate) struct DirReader {
     dir: Inode,
     next_block: u64,
@@ -158,7 +193,11 @@ pub(crate) struct DirReader {
 impl DirReader {
     pub(crate) fn new(dir: Inode) -> Result<Self> {
         require_dir(&dir)?;
-        Ok(DirReader { dir, next_block: 0, done: false })
+        Ok(DirReader {
+            dir,
+            next_block: 0,
+            done: false,
+        })
     }
 
     /// The entries of the next block, unused ones left out; `None` at the end. An error ends the directory.
@@ -168,7 +207,13 @@ impl DirReader {
         }
         if let Contents::Inline(area) = self.dir.contents() {
             self.done = true;
-            return Some(parse_entries(area, 0, self.dir.number().block(), self.dir.number(), |_| true));
+            return Some(parse_entries(
+                area,
+                0,
+                self.dir.number().block(),
+                self.dir.number(),
+                |_| true,
+            ));
         }
         let mut blocks = DirBlocks::new(meta, &self.dir);
         blocks.index = self.next_block;
@@ -203,7 +248,12 @@ fn parse_entries(
         let Some(inode) = entry.inode() else { continue };
         if keep(entry.name) {
             let position = offset + entry.offset as u64;
-            found.push(DirEntry { name: entry.name.to_vec(), inode, kind: entry.kind(), position });
+            found.push(DirEntry {
+                name: entry.name.to_vec(),
+                inode,
+                kind: entry.kind(),
+                position,
+            });
         }
     }
     Ok(found)
@@ -242,7 +292,9 @@ pub(crate) fn read_dx_root(meta: &Meta, dir: InodeNo, at: BlockNo) -> Result<Blo
     let block = meta
         .verified(at, Structure::DxRoot, DxRoot::CHECK_OFFSET, Locality::Clustered)
         .map_err(place)?;
-    view::<DxRoot>(&block).check(at, meta.geometry()).map_err(|corrupt| corrupt.in_inode(dir))?;
+    view::<DxRoot>(&block)
+        .check(at, meta.geometry())
+        .map_err(|corrupt| corrupt.in_inode(dir))?;
     Ok(block)
 }
 
@@ -252,13 +304,20 @@ pub(crate) fn read_dx_leaf(meta: &Meta, dir: InodeNo, at: BlockNo) -> Result<Blo
     let block = meta
         .verified(at, Structure::DxLeaf, DxLeaf::CHECK_OFFSET, Locality::Clustered)
         .map_err(place)?;
-    view::<DxLeaf>(&block).check(at, meta.geometry()).map_err(|corrupt| corrupt.in_inode(dir))?;
+    view::<DxLeaf>(&block)
+        .check(at, meta.geometry())
+        .map_err(|corrupt| corrupt.in_inode(dir))?;
     Ok(block)
 }
 
 /// The extents of an index that is not inline.
 pub(crate) fn dx_tree<'a>(meta: &'a Meta, dir: InodeNo, root: &'a DxRoot) -> ExtentTree<'a> {
-    ExtentTree { meta, root: root.list(), kind: TreeKind::Hash, owner: dir }
+    ExtentTree {
+        meta,
+        root: root.list(),
+        kind: TreeKind::Hash,
+        owner: dir,
+    }
 }
 
 fn lookup_indexed(meta: &Meta, dir: &Inode, root: BlockNo, name: &[u8]) -> Result<Option<DirEntry>> {

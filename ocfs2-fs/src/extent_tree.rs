@@ -71,8 +71,12 @@ impl<'a> ExtentTree<'a> {
                 Some(rec) if !is_empty(rec, depth) => rec,
                 _ => return Ok(Lookup::Gap { next: next_start }),
             };
-            let child_span = Span { start: chosen.e_cpos.get().into(), end: next_start };
-            self.check_record(chosen, depth, after - 1, span, next_start).map_err(|c| self.place(c, &block))?;
+            let child_span = Span {
+                start: chosen.e_cpos.get().into(),
+                end: next_start,
+            };
+            self.check_record(chosen, depth, after - 1, span, next_start)
+                .map_err(|c| self.place(c, &block))?;
             if depth == 0 {
                 let extent = to_extent(chosen);
                 if self.kind == TreeKind::Data && extent.end() <= u64::from(key) {
@@ -81,13 +85,23 @@ impl<'a> ExtentTree<'a> {
                 return Ok(Lookup::Extent(extent));
             }
             span = child_span;
-            block = Some(self.meta.extent_block(chosen.blkno(), depth - 1).map_err(|e| e.in_inode(self.owner))?);
+            block = Some(
+                self.meta
+                    .extent_block(chosen.blkno(), depth - 1)
+                    .map_err(|e| e.in_inode(self.owner))?,
+            );
         }
     }
 
     /// Every extent of the tree, from left to right. The first broken block or record ends the walk with an error.
     pub(crate) fn extents(&self) -> Extents<'a> {
-        Extents { tree: *self, path: Vec::new(), started: false, end: 0, failed: false }
+        Extents {
+            tree: *self,
+            path: Vec::new(),
+            started: false,
+            end: 0,
+            failed: false,
+        }
     }
 
     fn check_record(
@@ -103,11 +117,21 @@ impl<'a> ExtentTree<'a> {
         let fail = |violation| Err(Corrupt::new(Structure::ExtentList, violation));
         if start < span.start || start >= span.end {
             let (field, index) = ("e_cpos", index as u32);
-            return fail(Violation::Order { field, index, found: start, previous: span.start });
+            return fail(Violation::Order {
+                field,
+                index,
+                found: start,
+                previous: span.start,
+            });
         }
         if next_start <= start {
             let (field, index) = ("e_cpos", index as u32 + 1);
-            return fail(Violation::Order { field, index, found: next_start, previous: start });
+            return fail(Violation::Order {
+                field,
+                index,
+                found: next_start,
+                previous: start,
+            });
         }
         if depth > 0 {
             return Ok(());
@@ -115,7 +139,12 @@ impl<'a> ExtentTree<'a> {
         let extent = to_extent(rec);
         if self.kind == TreeKind::Data && extent.end() > next_start {
             let (field, index) = ("e_cpos", index as u32 + 1);
-            return fail(Violation::Order { field, index, found: next_start, previous: extent.end() });
+            return fail(Violation::Order {
+                field,
+                index,
+                found: next_start,
+                previous: extent.end(),
+            });
         }
         check_extent(&extent, self.kind, geometry)
     }
@@ -137,17 +166,29 @@ fn check_extent(extent: &Extent, kind: TreeKind, geometry: &Geometry) -> std::re
     let whole_clusters = kind == TreeKind::Data;
     if whole_clusters && !extent.blkno.0.is_multiple_of(geometry.blocks_per_cluster().into()) {
         let why = "an extent begins at a cluster";
-        return fail(Violation::Invalid { field: "e_blkno", found: extent.blkno.0, why });
+        return fail(Violation::Invalid {
+            field: "e_blkno",
+            found: extent.blkno.0,
+            why,
+        });
     }
     let needed = if whole_clusters { blocks } else { 1 };
     if !geometry.contains_run(extent.blkno, needed) {
         let found = extent.blkno.0.saturating_add(needed - 1);
-        return fail(Violation::OutsideVolume { field: "e_blkno", found, blocks: geometry.blocks() });
+        return fail(Violation::OutsideVolume {
+            field: "e_blkno",
+            found,
+            blocks: geometry.blocks(),
+        });
     }
     let known = ExtentFlags::UNWRITTEN | ExtentFlags::REFCOUNTED;
     if !known.contains(extent.flags) {
         let found = extent.flags.bits().into();
-        return fail(Violation::Invalid { field: "e_flags", found, why: "unknown extent flags" });
+        return fail(Violation::Invalid {
+            field: "e_flags",
+            found,
+            why: "unknown extent flags",
+        });
     }
     Ok(())
 }
@@ -210,7 +251,11 @@ impl Extents<'_> {
     fn step(&mut self) -> Result<Option<Extent>> {
         if !self.started {
             self.started = true;
-            self.path.push(Level { block: None, next: 0, span: Span::ALL });
+            self.path.push(Level {
+                block: None,
+                next: 0,
+                span: Span::ALL,
+            });
         }
         while let Some(level) = self.path.last_mut() {
             let list = match &level.block {
@@ -228,12 +273,19 @@ impl Extents<'_> {
             if is_empty(rec, depth) {
                 continue;
             }
-            let next_start = records.get(index + 1).map_or(level.span.end, |rec| rec.e_cpos.get().into());
+            let next_start = records
+                .get(index + 1)
+                .map_or(level.span.end, |rec| rec.e_cpos.get().into());
             let mut checked = self.tree.check_record(rec, depth, index, level.span, next_start);
             let start = u64::from(rec.e_cpos.get());
             if checked.is_ok() && start < self.end {
                 let (field, index) = ("e_cpos", index as u32);
-                let violation = Violation::Order { field, index, found: start, previous: self.end };
+                let violation = Violation::Order {
+                    field,
+                    index,
+                    found: start,
+                    previous: self.end,
+                };
                 checked = Err(Corrupt::new(Structure::ExtentList, violation));
             }
             if let Err(corrupt) = checked {
@@ -248,8 +300,16 @@ impl Extents<'_> {
                 return Ok(Some(extent));
             }
             let span = Span { start, end: next_start };
-            let block = self.tree.meta.extent_block(rec.blkno(), depth - 1).map_err(|e| e.in_inode(self.tree.owner))?;
-            self.path.push(Level { block: Some(block), next: 0, span });
+            let block = self
+                .tree
+                .meta
+                .extent_block(rec.blkno(), depth - 1)
+                .map_err(|e| e.in_inode(self.tree.owner))?;
+            self.path.push(Level {
+                block: Some(block),
+                next: 0,
+                span,
+            });
         }
         Ok(None)
     }

@@ -66,8 +66,16 @@ pub struct File {
 impl File {
     pub(crate) fn new(volume: Volume, inode: Inode) -> Result<File> {
         match inode.kind() {
-            FileKind::Regular => Ok(File { volume, inode, position: 0, recent: Mutex::new(None) }),
-            _ => Err(Error::WrongKind { inode: inode.number(), wanted: "regular file" }),
+            FileKind::Regular => Ok(File {
+                volume,
+                inode,
+                position: 0,
+                recent: Mutex::new(None),
+            }),
+            _ => Err(Error::WrongKind {
+                inode: inode.number(),
+                wanted: "regular file",
+            }),
         }
     }
 
@@ -93,7 +101,9 @@ impl File {
             let segment = self.segment_at(offset + done as u64)?;
             let at = offset + done as u64;
             let skip = at - segment.start;
-            let part = usize::try_from(segment.len - skip).unwrap_or(usize::MAX).min(len - done);
+            let part = usize::try_from(segment.len - skip)
+                .unwrap_or(usize::MAX)
+                .min(len - done);
             let target = &mut buf[done..done + part];
             match segment.source {
                 SegmentSource::Hole | SegmentSource::Unwritten { .. } => target.fill(0),
@@ -123,7 +133,11 @@ impl File {
     pub fn segment_at(&self, offset: u64) -> Result<Segment> {
         assert!(offset < self.size(), "offset {offset} beyond the end of the file");
         if let Contents::Inline(_) = self.inode.contents() {
-            return Ok(Segment { start: 0, len: self.size(), source: SegmentSource::Inline });
+            return Ok(Segment {
+                start: 0,
+                len: self.size(),
+                source: SegmentSource::Inline,
+            });
         }
         let meta = self.volume.meta();
         let geometry = meta.geometry();
@@ -145,7 +159,10 @@ impl File {
                 let source = if extent.flags.contains(ExtentFlags::UNWRITTEN) {
                     SegmentSource::Unwritten { offset: at }
                 } else {
-                    SegmentSource::Device { offset: at, shared: extent.flags.contains(ExtentFlags::REFCOUNTED) }
+                    SegmentSource::Device {
+                        offset: at,
+                        shared: extent.flags.contains(ExtentFlags::REFCOUNTED),
+                    }
                 };
                 self.segment(geometry, extent.cpos.into(), extent.end(), source)
             }
@@ -175,8 +192,15 @@ impl File {
     /// A segment from clusters `first..end`, cut at the end of the file.
     fn segment(&self, geometry: &Geometry, first: u64, end: u64, source: SegmentSource) -> Segment {
         let start = first << geometry.cluster_size_bits;
-        let end = end.checked_mul(geometry.cluster_size()).unwrap_or(u64::MAX).min(self.size());
-        Segment { start, len: end - start, source }
+        let end = end
+            .checked_mul(geometry.cluster_size())
+            .unwrap_or(u64::MAX)
+            .min(self.size());
+        Segment {
+            start,
+            len: end - start,
+            source,
+        }
     }
 }
 
@@ -206,7 +230,10 @@ const MAX_LINK: u64 = 4095;
 /// The target of a symbolic link.
 pub(crate) fn read_link(meta: &Meta, inode: &Inode) -> Result<Vec<u8>> {
     if inode.kind() != FileKind::Symlink {
-        return Err(Error::WrongKind { inode: inode.number(), wanted: "symbolic link" });
+        return Err(Error::WrongKind {
+            inode: inode.number(),
+            wanted: "symbolic link",
+        });
     }
     if let Contents::FastSymlink(target) = inode.contents() {
         return Ok(target.to_vec());
@@ -214,14 +241,22 @@ pub(crate) fn read_link(meta: &Meta, inode: &Inode) -> Result<Vec<u8>> {
     let fail = |violation| Err(Corrupt::new(Structure::File, violation).in_inode(inode.number()).into());
     let size = inode.size();
     if size > MAX_LINK {
-        return fail(Violation::TooLarge { field: "i_size", found: size, limit: MAX_LINK });
+        return fail(Violation::TooLarge {
+            field: "i_size",
+            found: size,
+            limit: MAX_LINK,
+        });
     }
     let Lookup::Extent(extent) = data_tree(meta, inode)?.lookup(0)? else {
         return fail(Violation::Rule("the target of a symbolic link is not allocated"));
     };
     // One cluster has 4096 bytes at least, so the first extent holds the whole target.
     let mut target = vec![0; size as usize];
-    read_bytes(meta.device().as_ref(), extent.blkno.0 << meta.geometry().block_size_bits, &mut target)?;
+    read_bytes(
+        meta.device().as_ref(),
+        extent.blkno.0 << meta.geometry().block_size_bits,
+        &mut target,
+    )?;
     if target.contains(&0) {
         return fail(Violation::Rule("the target of a symbolic link contains a NUL"));
     }

@@ -24,7 +24,11 @@ impl From<Timestamp> for SystemTime {
     fn from(time: Timestamp) -> SystemTime {
         let nanos = Duration::from_nanos(time.nanos.into());
         let whole = Duration::from_secs(time.secs.unsigned_abs());
-        let base = if time.secs >= 0 { UNIX_EPOCH.checked_add(whole) } else { UNIX_EPOCH.checked_sub(whole) };
+        let base = if time.secs >= 0 {
+            UNIX_EPOCH.checked_add(whole)
+        } else {
+            UNIX_EPOCH.checked_sub(whole)
+        };
         base.and_then(|base| base.checked_add(nanos)).unwrap_or(UNIX_EPOCH)
     }
 }
@@ -49,12 +53,21 @@ pub struct Inode {
 
 impl Inode {
     pub(crate) fn read(meta: &Meta, number: InodeNo) -> Result<Inode> {
-        let block =
-            meta.verified(number.block(), Structure::Dinode, Dinode::CHECK_OFFSET, Locality::Clustered)?;
+        let block = meta.verified(
+            number.block(),
+            Structure::Dinode,
+            Dinode::CHECK_OFFSET,
+            Locality::Clustered,
+        )?;
         let dinode = view::<Dinode>(&block);
         dinode.check(number.block(), meta.geometry())?;
         let kind = dinode.kind().expect("a checked dinode has one of the seven types");
-        Ok(Inode { number, kind, block, geometry: *meta.geometry() })
+        Ok(Inode {
+            number,
+            kind,
+            block,
+            geometry: *meta.geometry(),
+        })
     }
 
     /// The inode's number.
@@ -74,7 +87,9 @@ impl Inode {
 
     /// The inode's contents: the arm of the union that its flags select.
     pub fn contents(&self) -> Contents<'_> {
-        self.dinode().check(self.number.block(), &self.geometry).expect("the same bytes passed the same check before")
+        self.dinode()
+            .check(self.number.block(), &self.geometry)
+            .expect("the same bytes passed the same check before")
     }
 
     /// File type.
@@ -116,25 +131,38 @@ impl Inode {
     pub fn sectors(&self) -> u64 {
         let sectors = u64::from(self.clusters()) * (self.geometry.cluster_size() / 512);
         let inline = self.dyn_features().contains(DynFeatures::INLINE_DATA);
-        if inline && self.size() > 0 { sectors + 1 } else { sectors }
+        if inline && self.size() > 0 {
+            sectors + 1
+        } else {
+            sectors
+        }
     }
 
     /// Last access.
     pub fn atime(&self) -> Timestamp {
         let dinode = self.dinode();
-        Timestamp { secs: dinode.i_atime.get() as i64, nanos: dinode.i_atime_nsec.get() }
+        Timestamp {
+            secs: dinode.i_atime.get() as i64,
+            nanos: dinode.i_atime_nsec.get(),
+        }
     }
 
     /// Last change of the contents.
     pub fn mtime(&self) -> Timestamp {
         let dinode = self.dinode();
-        Timestamp { secs: dinode.i_mtime.get() as i64, nanos: dinode.i_mtime_nsec.get() }
+        Timestamp {
+            secs: dinode.i_mtime.get() as i64,
+            nanos: dinode.i_mtime_nsec.get(),
+        }
     }
 
     /// Last change of the inode.
     pub fn ctime(&self) -> Timestamp {
         let dinode = self.dinode();
-        Timestamp { secs: dinode.i_ctime.get() as i64, nanos: dinode.i_ctime_nsec.get() }
+        Timestamp {
+            secs: dinode.i_ctime.get() as i64,
+            nanos: dinode.i_ctime_nsec.get(),
+        }
     }
 
     /// The device that a device file stands for; `None` for other files.
@@ -144,7 +172,10 @@ impl Inode {
         }
         // Eight bits of minor number, then the major, then the rest of the minor.
         let rdev = self.dinode().rdev() as u32;
-        Some(DeviceNumber { major: (rdev & 0xF_FF00) >> 8, minor: (rdev & 0xFF) | ((rdev >> 12) & 0xF_FF00) })
+        Some(DeviceNumber {
+            major: (rdev & 0xF_FF00) >> 8,
+            minor: (rdev & 0xFF) | ((rdev >> 12) & 0xF_FF00),
+        })
     }
 
     /// Attributes of chattr(1).

@@ -1,1 +1,46 @@
-//! OCFS2 volumes from Rust.
+//! OCFS2 volumes from Rust: no kernel module, no root, no C library.
+//!
+//! [`Volume`] opens a volume for reading on any [`BlockDevice`](ocfs2_format::device::BlockDevice). Two layers: paths
+//! ([`Volume::read_dir`], [`Volume::open_file`], [`Volume::walk`]), and inodes below them ([`Volume::inode`],
+//! [`Volume::lookup`], [`Volume::entries`]).
+//!
+//! ```no_run
+//! use std::sync::Arc;
+//! use ocfs2_format::device::{FileDevice, FileOptions};
+//! use ocfs2_fs::{OpenOptions, ReadDir, Volume};
+//!
+//! let device = FileDevice::open("san.img", &FileOptions::default())?;
+//! let volume = Volume::open(Arc::new(device), &OpenOptions::default())?;
+//! for entry in volume.read_dir("/")? {
+//!     println!("{}", entry?.name().escape_ascii());
+//! }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+#![forbid(unsafe_code)]
+
+mod dir;
+mod error;
+mod extent_tree;
+mod file;
+mod inode;
+mod journals;
+mod meta;
+mod path;
+mod superblock;
+mod system;
+mod volume;
+mod walk;
+mod xattr;
+
+pub use dir::DirEntry;
+pub use error::{Error, ErrorKind, Result};
+pub use extent_tree::Extent;
+pub use file::{File, Segment, SegmentSource};
+pub use inode::{DeviceNumber, Inode, Timestamp};
+pub use journals::JournalReplay;
+pub use meta::Correction;
+pub use system::{Heartbeat, JournalInfo};
+pub use volume::{Entries, IndexSummary, OpenOptions, ReadDir, Volume};
+pub use walk::{Walk, WalkEntry, WalkError};
+pub use xattr::{Acl, AclRecord, AclTag, XattrInfo, XattrPlace};

@@ -17,7 +17,7 @@ use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 use zerocopy::FromBytes;
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 /// One flipped bit that a check found and put right in memory. The device still holds the wrong one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,7 +72,11 @@ pub(crate) struct BlockBuf(Repr);
 #[derive(Clone, Debug)]
 enum Repr {
     /// Part of a cached chunk.
-    Cached { chunk: Arc<Chunk>, start: usize, len: usize },
+    Cached {
+        chunk: Arc<Chunk>,
+        start: usize,
+        len: usize,
+    },
     /// A copy in which a bit was corrected, or that spans chunks.
     Copy(Arc<[u8]>),
 }
@@ -130,7 +134,12 @@ impl Meta {
 
     /// Every correction made so far, by block.
     pub(crate) fn corrections(&self) -> Vec<Correction> {
-        self.corrections.lock().unwrap_or_else(PoisonError::into_inner).values().copied().collect()
+        self.corrections
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .values()
+            .copied()
+            .collect()
     }
 
     /// Remembers a correction.
@@ -154,17 +163,26 @@ impl Meta {
         let offset = at.0 << self.geometry.block_size_bits;
         let unit = self.unit(locality);
         let key = (offset / unit) << 1 | u64::from(locality == Locality::Clustered);
-        let chunk = match self.cache.get_or_insert_with(&key, || self.read_chunk(offset / unit * unit, unit)) {
+        let chunk = match self
+            .cache
+            .get_or_insert_with(&key, || self.read_chunk(offset / unit * unit, unit))
+        {
             // A bad sector among the neighbours must not hide this block.
             Err(_) if locality == Locality::Clustered => return self.raw(at, structure, Locality::Scattered),
             read => read?,
         };
         let start = (offset % unit) as usize;
         if start + block_size > chunk.bytes.len() {
-            let kind = IoErrorKind::OutOfRange { device_len: self.device.geometry().len };
+            let kind = IoErrorKind::OutOfRange {
+                device_len: self.device.geometry().len,
+            };
             return Err(IoError::new(IoOp::Read, offset, block_size as u64, kind).into());
         }
-        Ok(BlockBuf(Repr::Cached { chunk, start, len: block_size }))
+        Ok(BlockBuf(Repr::Cached {
+            chunk,
+            start,
+            len: block_size,
+        }))
     }
 
     /// The bytes of a block whose check field, where the volume has them, is good or was made good.
@@ -210,7 +228,12 @@ impl Meta {
 
     /// An extent block of the given depth, checked.
     pub(crate) fn extent_block(&self, at: BlockNo, depth: u16) -> Result<BlockBuf> {
-        let block = self.verified(at, Structure::ExtentBlock, ExtentBlock::CHECK_OFFSET, Locality::Clustered)?;
+        let block = self.verified(
+            at,
+            Structure::ExtentBlock,
+            ExtentBlock::CHECK_OFFSET,
+            Locality::Clustered,
+        )?;
         view::<ExtentBlock>(&block).check(at, Some(depth), &self.geometry)?;
         Ok(block)
     }
@@ -220,8 +243,11 @@ impl Meta {
         if self.geometry.contains_run(at, len) {
             return Ok(());
         }
-        let violation =
-            Violation::OutsideVolume { field: "block pointer", found: at.0, blocks: self.geometry.blocks() };
+        let violation = Violation::OutsideVolume {
+            field: "block pointer",
+            found: at.0,
+            blocks: self.geometry.blocks(),
+        };
         Err(Corrupt::new(structure, violation).into())
     }
 
@@ -229,7 +255,11 @@ impl Meta {
         let mut copy = block.to_vec();
         match BlockCheck::verify_and_correct(&mut copy, check_offset) {
             Ok(verdict) => {
-                self.record(Correction { block: at, structure, verdict });
+                self.record(Correction {
+                    block: at,
+                    structure,
+                    verdict,
+                });
                 Ok(BlockBuf(Repr::Copy(copy.into())))
             }
             Err(bad) => Err(Corrupt::new(structure, bad.into()).at_block(at).into()),
@@ -249,7 +279,9 @@ impl Meta {
         let len = device_len.saturating_sub(offset).min(unit) as usize;
         let mut bytes = vec![0; len].into_boxed_slice();
         self.device.read(offset, &mut bytes)?;
-        let good = (0..len / self.geometry.block_size()).map(|_| AtomicBool::new(false)).collect();
+        let good = (0..len / self.geometry.block_size())
+            .map(|_| AtomicBool::new(false))
+            .collect();
         Ok(Arc::new(Chunk { bytes, good }))
     }
 }

@@ -4,8 +4,8 @@
 
 use ocfs2_format::device::BlockDevice;
 use ocfs2_format::{
-    BACKUP_OFFSETS, BlockCheck, BlockNo, Corrupt, Dinode, Geometry, ImageHeader, Signature, Structure,
-    SuperBlockError, Unsupported, Verdict, Violation, check_superblock, is_ocfs1,
+    BACKUP_OFFSETS, BlockCheck, BlockNo, Corrupt, Dinode, Geometry, ImageHeader, Signature, Structure, SuperBlockError,
+    Unsupported, Verdict, Violation, check_superblock, is_ocfs1,
 };
 
 use crate::error::{Error, Result};
@@ -44,7 +44,9 @@ pub(crate) fn find_backup(device: &dyn BlockDevice, number: u32) -> Result<Found
     let available = BACKUP_OFFSETS.iter().filter(|&&offset| offset + 512 <= len).count() as u32;
     let missing = Error::NoSuchBackup { number, available };
     let index = number.checked_sub(1).filter(|&index| index < available);
-    let Some(&offset) = index.and_then(|index| BACKUP_OFFSETS.get(index as usize)) else { return Err(missing) };
+    let Some(&offset) = index.and_then(|index| BACKUP_OFFSETS.get(index as usize)) else {
+        return Err(missing);
+    };
     let mut first_error = None;
     for bits in 9..=12u8 {
         match read_super(device, offset, BlockNo(offset >> bits), bits) {
@@ -68,7 +70,13 @@ fn read_super(device: &dyn BlockDevice, offset: u64, at: BlockNo, bits: u8) -> R
     read_bytes(device, offset, &mut block)?;
     let mut error = None;
     match check_superblock(view::<Dinode>(&block), at) {
-        Ok(geometry) if !geometry.features.metaecc() => return Ok(Some(FoundSuper { block, geometry, correction: None })),
+        Ok(geometry) if !geometry.features.metaecc() => {
+            return Ok(Some(FoundSuper {
+                block,
+                geometry,
+                correction: None,
+            }));
+        }
         Ok(_) => {}
         Err(reason) => error = Some(reason),
     }
@@ -77,16 +85,27 @@ fn read_super(device: &dyn BlockDevice, offset: u64, at: BlockNo, bits: u8) -> R
     let dinode = view::<Dinode>(&block);
     match (corrected, check_superblock(dinode, at)) {
         (Ok(verdict), Ok(geometry)) if geometry.features.metaecc() => {
-            let correction =
-                (verdict != Verdict::Good).then_some(Correction { block: at, structure: Structure::Superblock, verdict });
-            Ok(Some(FoundSuper { block, geometry, correction }))
+            let correction = (verdict != Verdict::Good).then_some(Correction {
+                block: at,
+                structure: Structure::Superblock,
+                verdict,
+            });
+            Ok(Some(FoundSuper {
+                block,
+                geometry,
+                correction,
+            }))
         }
         (Err(bad), Ok(_)) => Err(Corrupt::new(Structure::Superblock, bad.into()).at_block(at).into()),
         _ if dinode.i_signature != Signature::SUPER_BLOCK => Ok(None),
         // A stale superblock of a smaller block size may lie where another block size is probed.
         _ => match error {
             Some(SuperBlockError::Corrupt(Corrupt {
-                violation: Violation::Unexpected { field: "s_blocksize_bits", .. },
+                violation:
+                    Violation::Unexpected {
+                        field: "s_blocksize_bits",
+                        ..
+                    },
                 ..
             })) if matches!(dinode.super_block().s_blocksize_bits.get(), 9..=12) => Ok(None),
             Some(error) => Err(error.into()),

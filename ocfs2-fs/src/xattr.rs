@@ -122,17 +122,22 @@ pub(crate) fn read_xattr_block(meta: &Meta, at: BlockNo) -> Result<BlockBuf> {
 
 /// The tree of buckets below an attribute block.
 pub(crate) fn bucket_tree<'a>(meta: &'a Meta, owner: InodeNo, block: &'a XattrBlock) -> ExtentTree<'a> {
-    ExtentTree { meta, root: block.list(), kind: TreeKind::Hash, owner }
+    ExtentTree {
+        meta,
+        root: block.list(),
+        kind: TreeKind::Hash,
+        owner,
+    }
 }
 
 /// The buckets in use of one extent of a bucket tree.
-fn for_each_bucket(
-    meta: &Meta,
-    extent: &Extent,
-    mut visit: impl FnMut(BlockNo, &[u8]) -> Result<()>,
-) -> Result<()> {
+fn for_each_bucket(meta: &Meta, extent: &Extent, mut visit: impl FnMut(BlockNo, &[u8]) -> Result<()>) -> Result<()> {
     let geometry = meta.geometry();
-    meta.require_inside(extent.blkno, geometry.clusters_to_blocks(extent.clusters), Structure::XattrBucket)?;
+    meta.require_inside(
+        extent.blkno,
+        geometry.clusters_to_blocks(extent.clusters),
+        Structure::XattrBucket,
+    )?;
     let room = geometry.clusters_to_bytes(extent.clusters) / Geometry::XATTR_BUCKET_SIZE as u64;
     let mut count = 1;
     let mut index = 0;
@@ -143,7 +148,11 @@ fn for_each_bucket(
             let area = XattrArea::parse(Structure::XattrBucket, &bucket).map_err(|c| c.at_block(at))?;
             count = area.header().xh_num_buckets.get().into();
             if count > room {
-                let violation = Violation::TooLarge { field: "xh_num_buckets", found: count, limit: room };
+                let violation = Violation::TooLarge {
+                    field: "xh_num_buckets",
+                    found: count,
+                    limit: room,
+                };
                 return Err(Corrupt::new(Structure::XattrBucket, violation).at_block(at).into());
             }
             if count == 0 {
@@ -190,12 +199,7 @@ pub(crate) fn list(meta: &Meta, inode: &Inode) -> Result<Vec<XattrInfo>> {
 }
 
 /// One attribute of an inode, found by the hash of its name where its storage is sorted by hash.
-pub(crate) fn find(
-    meta: &Meta,
-    inode: &Inode,
-    namespace: XattrNamespace,
-    name: &[u8],
-) -> Result<Option<XattrInfo>> {
+pub(crate) fn find(meta: &Meta, inode: &Inode, namespace: XattrNamespace, name: &[u8]) -> Result<Option<XattrInfo>> {
     find_inner(meta, inode, namespace, name).map_err(|error| error.in_inode(inode.number()))
 }
 
@@ -213,10 +217,17 @@ fn find_inner(meta: &Meta, inode: &Inode, namespace: XattrNamespace, name: &[u8]
         let area = XattrArea::parse(Structure::XattrBlock, xattr_block.area()).map_err(|c| c.at_block(at))?;
         return find_in_area(&area, XattrPlace::Block(at), namespace, name);
     }
-    let hashes = [CharSign::Signed, CharSign::Unsigned].map(|sign| xattr_name_hash(meta.geometry().uuid_hash, name, sign));
-    let tries = if hashes[0] == hashes[1] { &hashes[..1] } else { &hashes[..] };
+    let hashes =
+        [CharSign::Signed, CharSign::Unsigned].map(|sign| xattr_name_hash(meta.geometry().uuid_hash, name, sign));
+    let tries = if hashes[0] == hashes[1] {
+        &hashes[..1]
+    } else {
+        &hashes[..]
+    };
     for &hash in tries {
-        let Lookup::Extent(extent) = bucket_tree(meta, inode.number(), xattr_block).lookup(hash)? else { continue };
+        let Lookup::Extent(extent) = bucket_tree(meta, inode.number(), xattr_block).lookup(hash)? else {
+            continue;
+        };
         let mut found = None;
         for_each_bucket(meta, &extent, |at, bucket| {
             if found.is_none() {
@@ -259,10 +270,21 @@ pub(crate) fn value(meta: &Meta, inode: InodeNo, info: &XattrInfo) -> Result<Vec
     let fail = |violation| Err(Corrupt::new(Structure::XattrValue, violation).in_inode(inode).into());
     if info.value_size > MAX_VALUE {
         let (found, limit) = (info.value_size, MAX_VALUE);
-        return fail(Violation::TooLarge { field: "xe_value_size", found, limit });
+        return fail(Violation::TooLarge {
+            field: "xe_value_size",
+            found,
+            limit,
+        });
     }
-    root.list().check_header(1, None).map_err(|corrupt| corrupt.in_inode(inode))?;
-    let tree = ExtentTree { meta, root: root.list(), kind: TreeKind::Data, owner: inode };
+    root.list()
+        .check_header(1, None)
+        .map_err(|corrupt| corrupt.in_inode(inode))?;
+    let tree = ExtentTree {
+        meta,
+        root: root.list(),
+        kind: TreeKind::Data,
+        owner: inode,
+    };
     let mut bytes = vec![0; info.value_size as usize];
     let mut covered = 0;
     for extent in tree.extents() {
@@ -275,12 +297,21 @@ pub(crate) fn value(meta: &Meta, inode: InodeNo, info: &XattrInfo) -> Result<Vec
         if start != covered || extent.flags.contains(ExtentFlags::UNWRITTEN) {
             return fail(Violation::Rule("the extents of an attribute value have no holes"));
         }
-        let end = bytes.len().min(start + geometry.clusters_to_bytes(extent.clusters) as usize);
-        read_bytes(meta.device().as_ref(), extent.blkno.0 << geometry.block_size_bits, &mut bytes[start..end])?;
+        let end = bytes
+            .len()
+            .min(start + geometry.clusters_to_bytes(extent.clusters) as usize);
+        read_bytes(
+            meta.device().as_ref(),
+            extent.blkno.0 << geometry.block_size_bits,
+            &mut bytes[start..end],
+        )?;
         covered = end;
     }
     if covered < bytes.len() {
-        return fail(Violation::Truncated { found: covered as u64, needed: bytes.len() as u64 });
+        return fail(Violation::Truncated {
+            found: covered as u64,
+            needed: bytes.len() as u64,
+        });
     }
     Ok(bytes)
 }
@@ -346,7 +377,9 @@ impl Acl {
             },
             perm: rec.e_perm.get(),
         });
-        Ok(Acl { entries: entries.collect() })
+        Ok(Acl {
+            entries: entries.collect(),
+        })
     }
 
     /// The value as getxattr(2) of a mounted file system returns it: version 2, then the records.
