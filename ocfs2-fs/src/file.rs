@@ -193,8 +193,7 @@ impl File {
     fn segment(&self, geometry: &Geometry, first: u64, end: u64, source: SegmentSource) -> Segment {
         let start = first << geometry.cluster_size_bits;
         let end = end
-            .checked_mul(geometry.cluster_size())
-            .unwrap_or(u64::MAX)
+            .saturating_mul(geometry.cluster_size())
             .min(self.size());
         Segment {
             start,
