@@ -5,7 +5,9 @@
 //! [`Kernel`] describes a machine: its memory, its disks and the bash script it runs. The machine's root file system is
 //! the host's own (hostfs), so every program of the host can be called; disks appear as `/dev/ubda`, `/dev/ubdb`, ... in the
 //! order given; the modules ocfs2, o2cb and dlmfs are loaded and `/mnt/a` and `/mnt/b` are empty directories to mount on.
-//! `$OUT` is a directory of the host for results ([`Output::out`]); `$KIT` holds the files given by [`Kernel::file`].
+//! `$OUT` is a directory of the host for results ([`Output::out`]). `$KIT` holds the files given by [`Kernel::file`], and
+//! Python scripts: `facts.py`, the collector ([`collector_script`]); `objects.py`, which makes objects of every kind;
+//! `populate.py`, which fills a volume from a seed.
 //! Whoever runs the tests owns what the script can reach: a script must write under `/mnt`, `/run` and `$OUT` only.
 //!
 //! Killing the process is a power cut: [`Kernel::run_until`], or [`Kernel::spawn`] and [`Running::power_cut`].
@@ -154,6 +156,22 @@ impl Kernel {
         Running::start(self)
     }
 }
+
+/// The Python script that prints what the kernel says of every object below a mount point, for [`facts::parse`].
+///
+/// [`facts::parse`]: crate::facts::parse
+pub fn collector_script() -> &'static str {
+    FACTS
+}
+
+/// Files that every guest finds in `$KIT`.
+const KIT: [(&str, &str); 4] = [
+    ("facts.py", FACTS),
+    ("objects.py", include_str!("guest/objects.py")),
+    ("populate.py", include_str!("guest/populate.py")),
+    ("cluster.sh", include_str!("guest/cluster.sh")),
+];
+const FACTS: &str = include_str!("guest/facts.py");
 
 impl Output {
     /// [`status`](Self::status) of a guest that was killed.

@@ -1,6 +1,9 @@
 //! Test support for the workspace: the real kernel, the reference tools, golden images.
 //!
 //! * [`kernel`] runs a bash script inside a real Linux kernel with its own OCFS2 driver (user-mode Linux).
+//! * [`facts`] is what that kernel reported from a mounted volume, object by object.
+//! * [`live`] has scripts that populate a volume during a test.
+//! * [`golden`] is the collection of volumes made by the reference mkfs and the kernel, each with its facts.
 //! * [`tools`] runs the reference programs (mkfs.ocfs2, fsck.ocfs2, debugfs.ocfs2, ...) and reads what they say.
 //!
 //! No test may fail because an oracle is not installed: ask for it with [`require_kernel`] or [`require_tool`] and return
@@ -18,7 +21,10 @@
 //! fsck_clean(image);
 //! ```
 
+pub mod facts;
+pub mod golden;
 pub mod kernel;
+pub mod live;
 mod require;
 pub mod tools;
 

@@ -252,6 +252,9 @@ fn prepare(kernel: &Kernel, mark: &str) -> io::Result<tempfile::TempDir> {
     }
     // modprobe looks for its modules in lib/modules below the directory it is given.
     std::os::unix::fs::symlink(&kernel.install.modules, path.join("lib/modules"))?;
+    for (name, content) in super::KIT {
+        std::fs::write(path.join("kit").join(name), content)?;
+    }
     for (name, content) in &kernel.files {
         std::fs::write(path.join("kit").join(name), content)?;
     }

@@ -1,0 +1,240 @@
+//! Makes golden images: runs the script of each with the reference tools and the real kernel, then records what came out.
+//! `golden/README.md` says how to use it.
+
+use std::error::Error;
+use std::fs;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use std::time::Duration;
+
+use ocfs2_testkit::golden::{self, Golden};
+use ocfs2_testkit::kernel::{Kernel, Output};
+use ocfs2_testkit::tools::{self, reference};
+use sha2::{Digest as _, Sha256};
+
+type Result<T> = std::result::Result<T, Box<dyn Error>>;
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let result = match args.split_first() {
+        Some((first, rest)) if first == "guest" => return guest(rest).unwrap_or_else(|error| fail(&*error)),
+        Some((first, [])) if first == "--all" => make(&scripts()),
+        Some((first, [])) if first == "--missing" => {
+            let missing = |name: &String| !golden::folder().join(format!("{name}.img.zst")).exists();
+            make(&scripts().into_iter().filter(missing).collect::<Vec<_>>())
+        }
+        Some((first, _)) if !first.starts_with('-') => make(&args),
+        _ => Err("usage: make-golden NAME... | --all | --missing | guest [OPTION]... DISK... <SCRIPT".into()),
+    };
+    result.map_or_else(|error| fail(&*error), |()| ExitCode::SUCCESS)
+}
+
+fn fail(error: &dyn Error) -> ExitCode {
+    eprintln!("make-golden: {error}");
+    ExitCode::FAILURE
+}
+
+/// Names of all scripts.
+fn scripts() -> Vec<String> {
+    let scripts = fs::read_dir(golden::folder().join("scripts"))
+        .into_iter()
+        .flatten()
+        .filter_map(std::result::Result::ok);
+    let mut names: Vec<String> = scripts
+        .filter_map(|entry| Some(entry.file_name().to_str()?.strip_suffix(".sh")?.to_owned()))
+        .collect();
+    names.sort();
+    names
+}
+
+/// Each image is recorded as soon as it is made.
+fn make(names: &[String]) -> Result<()> {
+    for name in names {
+        let golden = make_one(name).map_err(|error| format!("{name}: {error}"))?;
+        golden::update_manifest(&golden::folder(), &[golden])?;
+    }
+    Ok(())
+}
+
+fn make_one(name: &str) -> Result<Golden> {
+    let script = golden::folder().join(format!("scripts/{name}.sh"));
+    let note =
+        note(&fs::read_to_string(&script)?).ok_or("the script does not begin with a line that says what is special")?;
+    let work = tempfile::tempdir()?;
+    let image = work.path().join(format!("{name}.img"));
+
+    let status = Command::new("bash")
+        .args(["-e", "-u", "-c", ". \"$0\"; . \"$1\""])
+        .args([golden::folder().join("prelude.sh"), script])
+        .env("IMAGE", &image)
+        .env("WORK", work.path())
+        .env("MAKE_GOLDEN", std::env::current_exe()?)
+        .envs([("LC_ALL", "C"), ("TZ", "UTC"), ("PAGER", "__none__")])
+        .current_dir(work.path())
+        .status()?;
+    if !status.success() {
+        return Err(format!("its script failed: {status}").into());
+    }
+
+    let golden = record(name, note, &image, work.path())?;
+    compress(&image, &golden::folder().join(format!("{name}.img.zst")))?;
+    let facts = golden::folder().join(format!("{name}.facts.zst"));
+    match work.path().join("facts.jsonl") {
+        lines if lines.exists() => compress(&lines, &facts)?,
+        _ if facts.exists() => fs::remove_file(&facts)?,
+        _ => {}
+    }
+    Ok(golden)
+}
+
+/// The comment that a script begins with, up to the first line without one.
+fn note(script: &str) -> Option<String> {
+    let lines: Vec<&str> = script.lines().map_while(|line| line.strip_prefix("# ")).collect();
+    (!lines.is_empty()).then(|| lines.join(" "))
+}
+
+/// Everything the manifest says of an image.
+fn record(name: &str, note: String, image: &Path, work: &Path) -> Result<Golden> {
+    let stats = reference("debugfs.ocfs2")
+        .args(["-R", "stats -h"])
+        .arg(image)
+        .run()
+        .stdout;
+    let plan = fs::read_to_string(work.join("mkfs.out"))?;
+    // debugfs does not open heartbeat devices, whose features only mkfs names.
+    let mut features: Vec<String> = stats
+        .lines()
+        .filter(|line| line.trim_start().starts_with("Feature "))
+        .filter_map(|line| line.split_once(": "))
+        .flat_map(|(_, bits)| bits.split_whitespace().skip(1).map(str::to_owned))
+        .collect();
+    if features.is_empty() {
+        let named = |line: &str| {
+            line.strip_prefix("Features: ")
+                .map(|names| names.split_whitespace().map(str::to_owned).collect())
+        };
+        features = plan.lines().find_map(named).unwrap_or_default();
+    }
+    let size_of = |what: &str| -> Option<u32> {
+        let rest = plan.lines().find_map(|line| line.strip_prefix(what))?;
+        rest.split_whitespace().next()?.parse().ok()
+    };
+    let slots = stats
+        .lines()
+        .find_map(|line| line.trim().strip_prefix("Max Node Slots: ")?.parse().ok())
+        .unwrap_or(0);
+    let mut fsck = tools::fsck(image).problems;
+    fsck.sort();
+    fsck.dedup();
+    let version = reference("mkfs.ocfs2").arg("-V").run().stderr;
+    Ok(Golden {
+        name: name.to_owned(),
+        note,
+        mkfs: fs::read_to_string(work.join("mkfs.options"))?.trim().to_owned(),
+        tools: version
+            .lines()
+            .next()
+            .unwrap_or_default()
+            .replace("mkfs.ocfs2", "ocfs2-tools")
+            .trim()
+            .to_owned(),
+        kernel: fs::read_to_string(work.join("kernel")).ok(),
+        size: image.metadata()?.len(),
+        block_size: size_of("Block size: ").ok_or("mkfs.ocfs2 did not say the block size")?,
+        cluster_size: size_of("Cluster size: ").ok_or("mkfs.ocfs2 did not say the cluster size")?,
+        features,
+        dirty_slots: (0..slots).filter(|&slot| is_dirty(image, slot)).collect(),
+        fsck,
+        sha256: sha256(image)?,
+    })
+}
+
+fn is_dirty(image: &Path, slot: u16) -> bool {
+    let stat = reference("debugfs.ocfs2")
+        .arg("-R")
+        .arg(format!("stat //journal:{slot:04}"))
+        .arg(image)
+        .run();
+    stat.stdout.contains("Journal Flags: Dirty")
+}
+
+fn sha256(path: &Path) -> Result<String> {
+    let mut file = fs::File::open(path)?;
+    let (mut digest, mut piece) = (Sha256::new(), vec![0; 1 << 20]);
+    loop {
+        match file.read(&mut piece)? {
+            0 => break,
+            length => digest.update(&piece[..length]),
+        }
+    }
+    Ok(digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+fn compress(from: &Path, to: &Path) -> Result<()> {
+    // A journal repeats blocks that stand far away: the window reaches over 64 MiB.
+    reference("zstd")
+        .args(["-q", "-f", "--ultra", "-22", "--long=26", "--no-check", "-o"])
+        .arg(to)
+        .arg(from)
+        .run()
+        .ok();
+    let length = to.metadata()?.len();
+    println!("{}: {length} bytes", to.display());
+    if length > LIMIT {
+        return Err(format!("{} has {length} bytes, more than {LIMIT}", to.display()).into());
+    }
+    Ok(())
+}
+
+/// What the scripts call to run something in the guest kernel: `guest [--until TEXT] [--after MS] [--memory MIB] DISK...`.
+/// The script comes from the standard input; what it leaves in `$OUT` goes to `$WORK/out`.
+fn guest(args: &[String]) -> Result<ExitCode> {
+    let mut kernel = Kernel::installed()?.timeout(Duration::from_secs(600));
+    let (mut until, mut after) = (None, Duration::ZERO);
+    let mut args = args.iter();
+    while let Some(arg) = args.next() {
+        let mut value = || args.next().ok_or_else(|| format!("{arg} needs a value"));
+        match arg.as_str() {
+            "--until" => until = Some(value()?.clone()),
+            "--after" => after = Duration::from_millis(value()?.parse()?),
+            "--memory" => kernel = kernel.memory_mib(value()?.parse()?),
+            disk => kernel = kernel.disk(disk),
+        }
+    }
+    let mut script = String::new();
+    std::io::stdin().read_to_string(&mut script)?;
+    let kernel = kernel.script(script);
+    let release = kernel.release().to_owned();
+
+    let output = match until {
+        None => kernel.run()?,
+        Some(mark) => {
+            let mut running = kernel.spawn()?;
+            if !running.wait_until(|stdout| stdout.contains(&mark))? {
+                return Err(format!("the script ended without saying {mark}: {}", running.wait()?.stdout).into());
+            }
+            std::thread::sleep(after);
+            running.power_cut()
+        }
+    };
+    print!("{}", output.stdout);
+    let work = PathBuf::from(std::env::var_os("WORK").ok_or("WORK is not set")?);
+    fs::write(work.join("kernel"), release)?;
+    fs::create_dir_all(work.join("out"))?;
+    for entry in fs::read_dir(output.out())? {
+        let entry = entry?;
+        fs::copy(entry.path(), work.join("out").join(entry.file_name()))?;
+    }
+    match output.status {
+        0 | Output::POWER_CUT => Ok(ExitCode::SUCCESS),
+        status => Err(format!(
+            "the guest's script ended with status {status}\nconsole:\n{}",
+            output.console
+        )
+        .into()),
+    }
+}
+
+/// Size that no image may exceed in the repository.
+const LIMIT: u64 = 256 << 10;
