@@ -192,9 +192,7 @@ impl File {
     /// A segment from clusters `first..end`, cut at the end of the file.
     fn segment(&self, geometry: &Geometry, first: u64, end: u64, source: SegmentSource) -> Segment {
         let start = first << geometry.cluster_size_bits;
-        let end = end
-            .saturating_mul(geometry.cluster_size())
-            .min(self.size());
+        let end = end.saturating_mul(geometry.cluster_size()).min(self.size());
         Segment {
             start,
             len: end - start,

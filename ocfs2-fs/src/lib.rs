@@ -19,6 +19,7 @@
 
 #![forbid(unsafe_code)]
 
+mod alloc;
 mod dir;
 mod error;
 mod extent_tree;
@@ -27,12 +28,14 @@ mod inode;
 mod journals;
 mod meta;
 mod path;
+mod quota;
 mod superblock;
 mod system;
 mod volume;
 mod walk;
 mod xattr;
 
+pub use alloc::{AllocatorCounts, Group, Groups, LocalAllocInfo, Orphan, Space};
 pub use dir::DirEntry;
 pub use error::{Error, ErrorKind, Result};
 pub use extent_tree::Extent;
@@ -40,6 +43,7 @@ pub use file::{File, Segment, SegmentSource};
 pub use inode::{DeviceNumber, Inode, Timestamp};
 pub use journals::JournalReplay;
 pub use meta::Correction;
+pub use quota::{GlobalQuota, LocalQuota};
 pub use system::{Heartbeat, JournalInfo};
 pub use volume::{Entries, IndexSummary, OpenOptions, ReadDir, Volume};
 pub use walk::{Walk, WalkEntry, WalkError};
