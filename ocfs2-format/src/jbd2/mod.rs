@@ -23,7 +23,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 pub use checksum::V1Checksum;
 pub use revoke::{RevokeHeader, RevokeWriter, Revoked};
-pub use superblock::{Compat, Incompat, Log, Superblock};
+pub use superblock::{Compat, Incompat, Ring, Superblock};
 pub use tag::{BlockTag, BlockTag3, DescriptorWriter, Tag, TagFlags, TagRefused, Tags};
 
 /// First word of every control block (`JBD2_MAGIC_NUMBER`).

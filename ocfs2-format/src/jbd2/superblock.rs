@@ -97,7 +97,7 @@ const _: () = assert!(size_of::<Superblock>() == 1024);
 ///
 /// Source: on-disk reference, sections 26.2 to 26.4.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Log {
+pub struct Ring {
     /// How its control blocks are written.
     pub format: Format,
     /// First block of the ring.
@@ -112,7 +112,7 @@ pub struct Log {
     pub errno: i32,
 }
 
-impl Log {
+impl Ring {
     /// The block that follows `block` on the ring.
     #[must_use]
     pub fn next(&self, block: u32) -> u32 {
@@ -196,7 +196,7 @@ impl Superblock {
     ///
     /// # Errors
     /// The first rule broken.
-    pub fn check(&self, block_size: u32, file_blocks: u64) -> Result<Log, Corrupt> {
+    pub fn check(&self, block_size: u32, file_blocks: u64) -> Result<Ring, Corrupt> {
         let version = self.s_header.block_type();
         if self.s_header.h_magic.get() != MAGIC {
             return unexpected("h_magic", self.s_header.h_magic.get(), MAGIC);
@@ -239,7 +239,7 @@ impl Superblock {
             checksum,
             seed: Format::seed_of(&self.s_uuid),
         };
-        Ok(Log {
+        Ok(Ring {
             format,
             first,
             end,
