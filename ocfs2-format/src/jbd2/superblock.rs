@@ -125,8 +125,12 @@ impl Ring {
     /// The block `count` blocks behind `block` on the ring.
     #[must_use]
     pub fn advance(&self, block: u32, count: u32) -> u32 {
-        let offset = u64::from(block.saturating_sub(self.first)) + u64::from(count);
-        self.first + (offset % u64::from(self.blocks())) as u32
+        // The first block read may lie before the ring, where nothing returns to: new journals with blocks of 512 bytes.
+        let at = u64::from(block) + u64::from(count);
+        match at.checked_sub(self.end.into()) {
+            None => at as u32,
+            Some(past) => self.first + (past % u64::from(self.blocks())) as u32,
+        }
     }
 
     /// Blocks of the ring, at least one.
@@ -449,6 +453,10 @@ mod tests {
                 log.advance(1000, 1022 * 5 + 1)
             ),
             (2, 2, 1001)
+        );
+        assert_eq!(
+            (log.advance(1, 1), log.advance(1, 1022), log.advance(1, 1023)),
+            (2, 1023, 2)
         );
     }
 }
