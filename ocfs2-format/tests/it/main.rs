@@ -1,3 +1,6 @@
 //! The format crate as its users see it.
 
 mod device;
+mod layout;
+mod roundtrip;
+mod sound;
