@@ -130,12 +130,9 @@ impl Inode {
     /// Allocated space in units of 512 bytes, as `st_blocks` has it.
     pub fn sectors(&self) -> u64 {
         let sectors = u64::from(self.clusters()) * (self.geometry.cluster_size() / 512);
+        // Inline contents are counted by their size, so that no program takes the file for one big hole.
         let inline = self.dyn_features().contains(DynFeatures::INLINE_DATA);
-        if inline && self.size() > 0 {
-            sectors + 1
-        } else {
-            sectors
-        }
+        if inline { sectors + self.size().div_ceil(512) } else { sectors }
     }
 
     /// Last access.

@@ -1,0 +1,4 @@
+//! Tests of the file-system crate against golden images, the reference tools and the real kernel.
+
+mod observe;
+mod reading;
