@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use ocfs2_format::device::IoError;
 use ocfs2_format::{Corrupt, InodeNo, SuperBlockError, Unsupported};
+use ocfs2_journal::JournalError;
 
 /// A failed operation on a volume.
 #[derive(Debug, thiserror::Error)]
@@ -18,6 +19,16 @@ pub enum Error {
     /// The volume needs something that this library does not know.
     #[error(transparent)]
     Unsupported(#[from] Unsupported),
+    /// A journal uses features that this library does not know.
+    #[error("journal of inode {inode}: unknown {word} feature bits {bits:#x}", inode = .inode.map_or(0, |inode| inode.0))]
+    JournalFeatures {
+        /// The journal's inode.
+        inode: Option<InodeNo>,
+        /// Which feature word.
+        word: &'static str,
+        /// The unknown bits.
+        bits: u32,
+    },
     /// No superblock was found: not an OCFS2 volume, or its superblock is gone.
     #[error("bad magic number in superblock: no ocfs2 volume found{}", if *.backups { "; a backup superblock may still be there" } else { "" })]
     NotOcfs2 {
@@ -90,7 +101,7 @@ impl Error {
         match self {
             Error::Io(_) => ErrorKind::Io,
             Error::Corrupt(_) => ErrorKind::Corrupt,
-            Error::Unsupported(_) | Error::NotOcfs2 { .. } => ErrorKind::Unsupported,
+            Error::Unsupported(_) | Error::NotOcfs2 { .. } | Error::JournalFeatures { .. } => ErrorKind::Unsupported,
             Error::NoSuchBackup { .. }
             | Error::NotFound(_)
             | Error::NoSuchXattr { .. }
@@ -113,7 +124,10 @@ impl Error {
         match self {
             Error::Io(error) => error.errno(),
             Error::Corrupt(_) => EROFS,
-            Error::Unsupported(_) | Error::NotOcfs2 { .. } | Error::WrongKind { .. } => EINVAL,
+            Error::Unsupported(_)
+            | Error::NotOcfs2 { .. }
+            | Error::JournalFeatures { .. }
+            | Error::WrongKind { .. } => EINVAL,
             Error::NoSuchBackup { .. } | Error::NotFound(_) | Error::NoSuchSystemFile(_) => ENOENT,
             Error::NotADirectory(_) => ENOTDIR,
             Error::IsADirectory(_) => EISDIR,
@@ -127,6 +141,15 @@ impl Error {
     pub(crate) fn in_inode(self, inode: InodeNo) -> Self {
         match self {
             Error::Corrupt(corrupt) => Error::Corrupt(corrupt.in_inode(inode)),
+            Error::JournalFeatures {
+                inode: None,
+                word,
+                bits,
+            } => Error::JournalFeatures {
+                inode: Some(inode),
+                word,
+                bits,
+            },
             other => other,
         }
     }
@@ -139,6 +162,26 @@ impl From<SuperBlockError> for Error {
             SuperBlockError::Unsupported(unsupported) => Error::Unsupported(unsupported),
             // The format crate may learn new reasons; they all mean that the volume cannot be opened.
             _ => Error::NotOcfs2 { backups: false },
+        }
+    }
+}
+
+impl From<JournalError> for Error {
+    fn from(error: JournalError) -> Self {
+        match error {
+            JournalError::Io(error) => Error::Io(error),
+            JournalError::Corrupt(corrupt) => Error::Corrupt(corrupt),
+            JournalError::Unsupported { word, bits } => Error::JournalFeatures {
+                inode: None,
+                word,
+                bits,
+            },
+            // The journal crate may learn new reasons; they all mean that the log cannot be read.
+            _ => Error::JournalFeatures {
+                inode: None,
+                word: "unrecognised",
+                bits: 0,
+            },
         }
     }
 }

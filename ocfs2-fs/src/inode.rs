@@ -132,7 +132,11 @@ impl Inode {
         let sectors = u64::from(self.clusters()) * (self.geometry.cluster_size() / 512);
         // Inline contents are counted by their size, so that no program takes the file for one big hole.
         let inline = self.dyn_features().contains(DynFeatures::INLINE_DATA);
-        if inline { sectors + self.size().div_ceil(512) } else { sectors }
+        if inline {
+            sectors + self.size().div_ceil(512)
+        } else {
+            sectors
+        }
     }
 
     /// Last access.

@@ -78,9 +78,9 @@ impl Volume {
         let mut replays = Vec::new();
         if options.replay_journals && !superblock.geometry.features.heartbeat_device() {
             let corrections = meta.corrections();
-            let overlay;
-            (overlay, replays) = journals::replay_in_memory(&meta, &system)?;
-            if let Some(device) = overlay {
+            let replayed = journals::replay_in_memory(&meta, &system)?;
+            replays = replayed.replays;
+            if let Some(device) = replayed.device {
                 meta = Meta::new(device, superblock.geometry, options.cache_bytes);
                 system = SystemFiles::read(&meta, superblock.dinode().super_block().system_dir())?;
             }

@@ -63,10 +63,16 @@ fn describe(volume: &Volume, path: &[u8], inode: &Inode) -> Fact {
         atime: moment(inode.atime()),
         mtime: moment(inode.mtime()),
         ctime: moment(inode.ctime()),
-        rdev: inode.device_number().map(|DeviceNumber { major, minor }| (major, minor)),
+        rdev: inode
+            .device_number()
+            .map(|DeviceNumber { major, minor }| (major, minor)),
         target: (kind == Kind::Symlink).then(|| Bytes(volume.link_target(inode).expect("the target can be read"))),
         // The driver lists no attributes of devices, pipes and sockets, though they may inherit ACLs.
-        xattrs: if matches!(kind, Kind::File | Kind::Dir | Kind::Symlink) { xattrs(volume, inode) } else { Vec::new() },
+        xattrs: if matches!(kind, Kind::File | Kind::Dir | Kind::Symlink) {
+            xattrs(volume, inode)
+        } else {
+            Vec::new()
+        },
         flags: 0,
         data: None,
         extents: None,
@@ -169,7 +175,10 @@ fn xattrs(volume: &Volume, inode: &Inode) -> Vec<XattrFact> {
                 .expect("attributes can be looked up")
                 .expect("what is listed is found");
             assert_eq!(again.place(), xattr.place(), "an attribute has one place");
-            if matches!(xattr.namespace(), XattrNamespace::PosixAclAccess | XattrNamespace::PosixAclDefault) {
+            if matches!(
+                xattr.namespace(),
+                XattrNamespace::PosixAclAccess | XattrNamespace::PosixAclDefault
+            ) {
                 value = Acl::parse(&value).expect("an ACL").to_posix_xattr();
             }
             let short = value.len() <= SHORT_VALUE;

@@ -38,11 +38,27 @@ fn every_name_of_a_golden_image_is_found_through_the_index_and_without_it() {
             for name in volume.entries(&entry.inode).expect("a directory") {
                 let name = name.expect("every entry can be read");
                 entries += 1;
-                let indexed = volume.lookup(&entry.inode, name.name()).expect("a lookup").expect("the name");
-                let linear = volume.lookup_linear(&entry.inode, name.name()).expect("a lookup").expect("the name");
-                assert_eq!((indexed.inode(), linear.inode()), (name.inode(), name.inode()), "{}", golden.name);
+                let indexed = volume
+                    .lookup(&entry.inode, name.name())
+                    .expect("a lookup")
+                    .expect("the name");
+                let linear = volume
+                    .lookup_linear(&entry.inode, name.name())
+                    .expect("a lookup")
+                    .expect("the name");
+                assert_eq!(
+                    (indexed.inode(), linear.inode()),
+                    (name.inode(), name.inode()),
+                    "{}",
+                    golden.name
+                );
             }
-            assert!(volume.lookup(&entry.inode, b"no such name").expect("a lookup").is_none());
+            assert!(
+                volume
+                    .lookup(&entry.inode, b"no such name")
+                    .expect("a lookup")
+                    .is_none()
+            );
             if let Some(index) = volume.check_index(&entry.inode).expect("a sound index") {
                 assert_eq!(index.entries, entries, "{}: {}", golden.name, entry.path.display());
             }
