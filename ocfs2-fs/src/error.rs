@@ -20,10 +20,10 @@ pub enum Error {
     #[error(transparent)]
     Unsupported(#[from] Unsupported),
     /// A journal uses features that this library does not know.
-    #[error("journal of inode {inode}: unknown {word} feature bits {bits:#x}", inode = .inode.map_or(0, |inode| inode.0))]
+    #[error("journal of inode {inode}: unknown {word} feature bits {bits:#x}")]
     JournalFeatures {
         /// The journal's inode.
-        inode: Option<InodeNo>,
+        inode: InodeNo,
         /// Which feature word.
         word: &'static str,
         /// The unknown bits.
@@ -136,20 +136,26 @@ impl Error {
         }
     }
 
+    /// A failed operation on the journal in an inode.
+    pub(crate) fn of_journal(inode: InodeNo, error: JournalError) -> Self {
+        match error {
+            JournalError::Io(error) => Error::Io(error),
+            JournalError::Corrupt(corrupt) => Error::Corrupt(corrupt.in_inode(inode)),
+            JournalError::Unsupported { word, bits } => Error::JournalFeatures { inode, word, bits },
+            // The journal crate may learn new reasons; they all mean that the log cannot be read.
+            _ => Error::JournalFeatures {
+                inode,
+                word: "unrecognised",
+                bits: 0,
+            },
+        }
+    }
+
     /// Adds the inode to a corruption that does not name one yet.
     #[must_use]
     pub(crate) fn in_inode(self, inode: InodeNo) -> Self {
         match self {
             Error::Corrupt(corrupt) => Error::Corrupt(corrupt.in_inode(inode)),
-            Error::JournalFeatures {
-                inode: None,
-                word,
-                bits,
-            } => Error::JournalFeatures {
-                inode: Some(inode),
-                word,
-                bits,
-            },
             other => other,
         }
     }
@@ -162,26 +168,6 @@ impl From<SuperBlockError> for Error {
             SuperBlockError::Unsupported(unsupported) => Error::Unsupported(unsupported),
             // The format crate may learn new reasons; they all mean that the volume cannot be opened.
             _ => Error::NotOcfs2 { backups: false },
-        }
-    }
-}
-
-impl From<JournalError> for Error {
-    fn from(error: JournalError) -> Self {
-        match error {
-            JournalError::Io(error) => Error::Io(error),
-            JournalError::Corrupt(corrupt) => Error::Corrupt(corrupt),
-            JournalError::Unsupported { word, bits } => Error::JournalFeatures {
-                inode: None,
-                word,
-                bits,
-            },
-            // The journal crate may learn new reasons; they all mean that the log cannot be read.
-            _ => Error::JournalFeatures {
-                inode: None,
-                word: "unrecognised",
-                bits: 0,
-            },
         }
     }
 }

@@ -45,11 +45,13 @@ pub(crate) fn replay_in_memory(meta: &Meta, system: &SystemFiles) -> Result<Repl
         if !info.dirty {
             continue;
         }
-        let place = |error: Error| error.in_inode(info.inode);
-        let map = log_map(meta, info.inode).map_err(place)?;
-        let log = Log::open(meta.device().as_ref(), map, geometry).map_err(|error| place(error.into()))?;
-        let recovery = log.scan().map_err(|error| place(error.into()))?;
-        recovery.check(geometry).map_err(|corrupt| place(corrupt.into()))?;
+        let map = log_map(meta, info.inode)?;
+        let failed = |error| Error::of_journal(info.inode, error);
+        let log = Log::open(meta.device().as_ref(), map, geometry).map_err(failed)?;
+        let recovery = log.scan().map_err(failed)?;
+        recovery
+            .check(geometry)
+            .map_err(|corrupt| corrupt.in_inode(info.inode))?;
         let blocks = recovery.redirects().len() as u64;
         replays.push(JournalReplay {
             slot,
@@ -83,7 +85,7 @@ fn log_map(meta: &Meta, journal: InodeNo) -> Result<LogMap> {
             blocks: geometry.clusters_to_blocks(extent.clusters),
         });
     }
-    Ok(LogMap::new(runs, geometry)?)
+    LogMap::new(runs, geometry).map_err(|corrupt| corrupt.in_inode(journal).into())
 }
 
 impl Volume {
@@ -93,6 +95,6 @@ impl Volume {
     /// [`Error::NoSuchSystemFile`], [`Error::Corrupt`].
     pub fn journal_map(&self, slot: SlotNum) -> Result<LogMap> {
         let info = journal_info(self.meta(), self.system(), slot)?;
-        log_map(self.meta(), info.inode).map_err(|error| error.in_inode(info.inode))
+        log_map(self.meta(), info.inode)
     }
 }

@@ -186,7 +186,7 @@ fn xattrs(volume: &Volume, inode: &Inode) -> Vec<XattrFact> {
                 name: Bytes(xattr.name()),
                 size: value.len() as u64,
                 sha256: (!short).then(|| Bytes(Sha256::digest(&value).to_vec())),
-                value: short.then(|| Bytes(value)),
+                value: short.then_some(Bytes(value)),
             }
         })
         .collect()
