@@ -47,11 +47,10 @@ impl Log<'_> {
         // Blocks of a transaction that was never committed may still be in the log, with the number that comes next.
         superblock.s_sequence.set(recovery.next().next().0);
         superblock.seal();
+        // What has changed lies in the first of the two blocks that it may take.
         let bits = self.geometry.block_size_bits;
-        for (n, part) in (0..).zip(superblock.as_bytes().chunks(1 << bits)) {
-            if let Some(block) = self.map.block(n) {
-                write_bytes(self.dev, offset_of(block, bits, self.dev)?, part)?;
-            }
+        if let (Some(block), Some(bytes)) = (self.map.block(0), superblock.as_bytes().chunks(1 << bits).next()) {
+            write_bytes(self.dev, offset_of(block, bits, self.dev)?, bytes)?;
         }
         Ok(self.dev.flush()?)
     }
