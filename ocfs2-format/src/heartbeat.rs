@@ -129,6 +129,13 @@ mod tests {
     }
 
     #[test]
+    fn beat_of_the_kernel_has_the_checksum_we_compute() {
+        let mut sector = [0xEE; 512];
+        HeartbeatBlock::write(3, 0x6B02_350E, 0xC2FB_F3E0_5186_3516, 62000, &mut sector);
+        assert_eq!(sector[12..16], [0x18, 0xE4, 0xAF, 0x12]);
+    }
+
+    #[test]
     fn every_changed_byte_of_a_sector_is_noticed() {
         let mut sector = [0; 512];
         HeartbeatBlock::write(3, 1234, 5678, 62000, &mut sector);
