@@ -1,4 +1,5 @@
 //! Tests of the file-system crate against golden images, the reference tools and the real kernel.
 
+mod live;
 mod observe;
 mod reading;
