@@ -27,6 +27,7 @@ mod file;
 mod inode;
 mod journals;
 mod meta;
+pub mod mkfs;
 mod path;
 mod quota;
 mod superblock;
