@@ -5,20 +5,21 @@
 
 use std::fmt::Display;
 use std::fs::File;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, IsTerminal, Write};
 use std::os::fd::AsFd;
 
 use clap::ArgMatches;
 use serde::Serialize;
 
 use crate::exit::Exit;
+use crate::text::printable;
 
 /// Options about the form of the output. Flatten them into a command's `Args`; [`Ui`] finds them by name.
 #[derive(Clone, Copy, Debug, clap::Args)]
 pub(crate) struct OutputArgs {
     /// Print one JSON document instead of text
     #[arg(long)]
-    json: bool,
+    pub(crate) json: bool,
 }
 
 /// Number of the layout of the JSON documents, in each of them as `schema`.
@@ -34,6 +35,15 @@ pub(crate) struct Ui {
     out: Output,
     json: bool,
     failed: bool,
+    terminal: bool,
+    list: Option<ListState>,
+}
+
+/// Where a JSON document with a list stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum ListState {
+    Empty,
+    Filled,
 }
 
 impl Ui {
@@ -46,6 +56,8 @@ impl Ui {
             out: Output::stdout(),
             json: flag("json"),
             failed: false,
+            terminal: io::stdout().is_terminal(),
+            list: None,
         }
     }
 
@@ -73,7 +85,51 @@ impl Ui {
         Ok(())
     }
 
-    #[allow(dead_code, reason = "for the commands that go on after a failure")]
+    /// Begins a document whose only field `name` is a list. [`item`](Self::item) adds to it; the end of the command ends
+    /// it. Items leave as they come, so that a list may be longer than memory.
+    pub(crate) fn begin_list(&mut self, name: &str) -> anyhow::Result<()> {
+        write!(self.out, "{{\"schema\":{SCHEMA},\"{name}\":[")?;
+        self.list = Some(ListState::Empty);
+        Ok(())
+    }
+
+    /// Adds an item to the list begun.
+    pub(crate) fn item<T: Serialize>(&mut self, item: &T) -> anyhow::Result<()> {
+        let separator: &[u8] = if self.list == Some(ListState::Filled) {
+            b",\n"
+        } else {
+            b"\n"
+        };
+        self.list = Some(ListState::Filled);
+        self.out.write_all(separator)?;
+        serde_json::to_writer(&mut self.out, item)?;
+        Ok(())
+    }
+
+    /// Prints a name or path: its bytes, or on a terminal only what is safe there.
+    pub(crate) fn name(&mut self, name: &[u8]) -> io::Result<()> {
+        if self.terminal {
+            self.out.write_all(printable(name).as_bytes())
+        } else {
+            self.out.write_all(name)
+        }
+    }
+
+    /// Columns of the terminal that stdout is; `None` when it is something else.
+    pub(crate) fn terminal_width(&self) -> Option<usize> {
+        let size = self
+            .terminal
+            .then(|| rustix::termios::tcgetwinsize(io::stdout()).ok())
+            .flatten()?;
+        Some(if size.ws_col == 0 { 80 } else { size.ws_col.into() })
+    }
+
+    /// Tells the user something that is worth knowing and no failure.
+    pub(crate) fn note(&mut self, text: impl Display) {
+        let _ = self.out.flush();
+        complain(&self.program, text);
+    }
+
     /// Tells the user about something that went wrong while the command goes on, to end with status 1.
     pub(crate) fn problem(&mut self, text: impl Display) {
         self.failed = true;
@@ -85,6 +141,9 @@ impl Ui {
     /// Ends the output and says how the command ended.
     pub(crate) fn finish(mut self, outcome: anyhow::Result<Exit>, usage_exit: Exit) -> Exit {
         let outcome = outcome.and_then(|exit| {
+            if self.list.is_some() {
+                self.out.write_all(b"\n]}\n")?;
+            }
             self.out.flush()?;
             Ok(exit)
         });
@@ -92,13 +151,16 @@ impl Ui {
             _ if self.out.closed => Exit::OK,
             Ok(Exit::OK) if self.failed => Exit::FAILED,
             Ok(exit) => exit,
+            Err(error) if error.is::<UsageError>() => {
+                complain(
+                    &self.program,
+                    format_args!("{error}\n\nFor more information, try '--help'."),
+                );
+                usage_exit
+            }
             Err(error) => {
                 complain(&self.program, format_args!("{error:#}"));
-                if error.is::<clap::Error>() {
-                    usage_exit
-                } else {
-                    Exit::FAILED
-                }
+                Exit::FAILED
             }
         }
     }
@@ -112,6 +174,16 @@ impl Write for Ui {
     fn flush(&mut self) -> io::Result<()> {
         self.out.flush()
     }
+}
+
+/// A command line that makes no sense, found only after its options were parsed.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct UsageError(String);
+
+/// An error that ends a command as a mistake on its command line does.
+pub(crate) fn usage_error(text: impl Display) -> anyhow::Error {
+    UsageError(text.to_string()).into()
 }
 
 /// Prints `<program>: <text>` on stderr.

@@ -385,7 +385,13 @@ impl Volume {
     /// As [`symlink_metadata`](Self::symlink_metadata), for the path itself.
     pub fn walk(&self, path: impl AsRef<Path>) -> Result<Walk> {
         let path = path.as_ref();
-        Ok(Walk::new(self.clone(), path.to_owned(), self.symlink_metadata(path)?))
+        Ok(self.walk_inode(self.symlink_metadata(path)?, path))
+    }
+
+    /// As [`walk`](Self::walk), from an inode: also one that no path leads to, as in the system directory. The paths
+    /// yielded begin with `path`.
+    pub fn walk_inode(&self, inode: Inode, path: impl Into<PathBuf>) -> Walk {
+        Walk::new(self.clone(), path.into(), inode)
     }
 }
 

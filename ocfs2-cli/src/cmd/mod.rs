@@ -4,9 +4,17 @@
 //! [`Run`]. To add one: write the file, name it here, add a line to [`COMMANDS`]. Help, manual pages, completions and
 //! links follow from that line.
 
+mod cat;
 mod completions;
+mod df;
+mod du;
+mod find;
 mod links;
+mod ls;
 mod man;
+mod stat;
+mod tree;
+mod xattr;
 
 use std::ffi::OsStr;
 
@@ -98,6 +106,14 @@ pub(crate) fn find_program(program: &OsStr) -> Option<(&'static Entry, Tradition
 
 /// Every command, in the order of the help.
 pub(crate) static COMMANDS: &[Entry] = &[
+    Entry::new::<ls::Args>("ls"),
+    Entry::new::<tree::Args>("tree"),
+    Entry::new::<find::Args>("find"),
+    Entry::new::<cat::Args>("cat"),
+    Entry::new::<stat::Args>("stat"),
+    Entry::new::<xattr::Args>("xattr"),
+    Entry::new::<du::Args>("du"),
+    Entry::new::<df::Args>("df"),
     Entry::new::<links::Args>("links"),
     Entry::new::<man::Args>("man").hidden(),
     Entry::new::<completions::Args>("completions").hidden(),

@@ -1,6 +1,15 @@
 //! What every command owes its user, whatever it does.
 
-use crate::run::ocfs2;
+use std::ffi::OsStr;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use ocfs2_testkit::golden;
+
+use crate::run::{PROGRAM, Said, image, image_named, ocfs2};
 
 /// The verbs in the help of the suite.
 fn verbs() -> Vec<String> {
@@ -47,4 +56,125 @@ fn an_unknown_option_is_a_usage_error_that_names_it() {
         assert!(said.stderr.starts_with(&format!("ocfs2 {verb}: ")), "{verb}: {said:?}");
         assert!(said.stderr.contains("--no-such-option"), "{verb}: {said:?}");
     }
+}
+
+/// The commands that read a volume, each with a call that needs nothing but an image.
+const READERS: &[&[&str]] = &[
+    &["ls"],
+    &["ls", "-lR"],
+    &["tree"],
+    &["cat"],
+    &["stat"],
+    &["xattr"],
+    &["du"],
+    &["df"],
+];
+
+/// What a reader says about an `image` that holds no volume: one complaint that names it, status 1, nothing on stdout but an
+/// empty document.
+fn refuses(image: &Path, because: &str) {
+    for call in READERS {
+        let said = ocfs2(call.iter().map(OsStr::new).chain([image.as_os_str()]));
+        assert_eq!(said.status, 1, "{call:?}: {said:?}");
+        assert!(
+            said.stderr
+                .starts_with(&format!("ocfs2 {}: {}: ", call[0], image.display())),
+            "{call:?}: {said:?}"
+        );
+        assert!(said.stderr.contains(because), "{call:?}: {said:?}");
+        assert_eq!(said.stderr.lines().count(), 1, "{call:?}: {said:?}");
+    }
+}
+
+/// A directory, and a file in it with these contents.
+fn file(contents: &[u8]) -> (tempfile::TempDir, PathBuf) {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("image");
+    std::fs::write(&path, contents).expect("a file");
+    (dir, path)
+}
+
+#[test]
+fn a_missing_image_is_refused() {
+    refuses(Path::new("/nonexistent/image"), "No such file");
+}
+
+#[test]
+fn an_empty_image_is_refused() {
+    let (_dir, path) = file(b"");
+    refuses(&path, "no ocfs2 volume");
+}
+
+#[test]
+fn a_tiny_image_is_refused() {
+    for len in [1, 511, 512, 1023, 1024, 4096] {
+        let (_dir, path) = file(&vec![0x55; len]);
+        refuses(&path, "no ocfs2 volume");
+    }
+}
+
+#[test]
+fn an_image_of_something_else_is_refused() {
+    let (_dir, path) = file(&vec![0; 1 << 20]);
+    refuses(&path, "no ocfs2 volume");
+}
+
+#[test]
+fn a_volume_cut_short_is_refused_or_reported_without_a_panic() {
+    let image = std::fs::read(image_named("kinds-4k")).expect("the image");
+    for len in [10_000, 12_288, 100_000, 1 << 20] {
+        let (_dir, path) = file(&image[..len]);
+        for call in READERS {
+            let said = ocfs2(call.iter().map(OsStr::new).chain([path.as_os_str()]));
+            // What little they need may still be there; not so what lies at the end.
+            assert!(matches!(said.status, 0 | 1), "{len} bytes: {call:?}: {said:?}");
+            assert!(
+                said.status == 1 || !call.contains(&"-lR"),
+                "{len} bytes: {call:?}: {said:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn unknown_features_are_refused_by_name() {
+    let golden = golden::named("kinds-max-compat");
+    let mut image = std::fs::read(image(golden)).expect("the image");
+    // s_feature_incompat of the superblock in block 2.
+    image[2 * golden.block_size as usize + 0xC0 + 0x20 + 2] |= 0x80;
+    let (_dir, path) = file(&image);
+    refuses(&path, "0x800000");
+}
+
+#[test]
+fn a_directory_is_refused_as_an_image() {
+    let dir = tempfile::tempdir().expect("a directory");
+    refuses(dir.path(), "a directory");
+}
+
+#[test]
+fn a_pipe_is_refused_as_an_image_without_waiting_for_a_writer() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("pipe");
+    rustix::fs::mkfifoat(rustix::fs::CWD, &path, 0o600.into()).expect("a pipe");
+    refuses(&path, "a named pipe");
+}
+
+#[test]
+fn an_unreadable_image_is_refused() {
+    let (dir, path) = file(b"secret");
+    std::fs::set_permissions(&path, Permissions::from_mode(0o000)).expect("permissions");
+    std::fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).expect("permissions");
+    let mut command = Command::new(PROGRAM);
+    command.arg("ls").arg(&path);
+    if rustix::process::geteuid().is_root() {
+        // Root may read everything; nobody may not, but may run a copy of the program.
+        let program = dir.path().join("ocfs2");
+        std::fs::copy(PROGRAM, &program).expect("a copy of the program");
+        command = Command::new(program);
+        command.arg("ls").arg(&path).uid(65_534).gid(65_534);
+    }
+    let said: Said = command.output().expect("the program starts").into();
+    let text = said.failed(1);
+    assert!(text.contains("ermission denied"), "{text}");
 }

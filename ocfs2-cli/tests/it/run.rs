@@ -1,14 +1,17 @@
-//! Runs the binary and looks at what it said.
+//! Runs the binary and looks at what it said; golden images to run it on.
 
 use std::ffi::OsStr;
-use std::path::Path;
+use std::fmt;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::sync::Mutex;
+
+use ocfs2_testkit::golden::{self, Golden};
 
 /// The binary under test.
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_ocfs2");
 
 /// What a finished command said.
-#[derive(Debug)]
 pub(crate) struct Said {
     /// Exit status; -1 after a signal.
     pub(crate) status: i32,
@@ -56,4 +59,37 @@ pub(crate) fn program<I: IntoIterator<Item: AsRef<OsStr>>>(program: &Path, args:
         .output()
         .expect("the program starts")
         .into()
+}
+
+impl fmt::Debug for Said {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = &self.stdout[..self.stdout.len().min(400)];
+        write!(
+            f,
+            "status {}, {:?}, {} bytes: {}",
+            self.status,
+            self.stderr,
+            self.stdout.len(),
+            shown.escape_ascii()
+        )
+    }
+}
+
+/// The file of a golden image. It is shared by all tests, which must not change it.
+pub(crate) fn image(golden: &Golden) -> PathBuf {
+    static UNPACKING: Mutex<()> = Mutex::new(());
+    let _one_at_a_time = UNPACKING.lock().unwrap_or_else(|poison| poison.into_inner());
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let path = folder.join(format!("{}-{}.img", golden.name, &golden.sha256[..16]));
+    if !path.exists() {
+        // Complete before it has its name: another run of the tests may look for it.
+        let dir = tempfile::tempdir_in(folder).expect("a directory");
+        std::fs::rename(golden.sparse_file(dir.path()), &path).expect("the image gets its name");
+    }
+    path
+}
+
+/// The file of the golden image of that name. See [`image`].
+pub(crate) fn image_named(name: &str) -> PathBuf {
+    image(golden::named(name))
 }
