@@ -52,7 +52,7 @@ const VOLUMES: &[(&str, u64, u32)] = &[
     (
         "-b 1K -C 8K -J size=4M --fs-features=metaecc,usrquota,grpquota",
         400,
-        1500,
+        700,
     ),
     ("-b 2K -C 32K -J size=4M", 400, 1200),
     ("-b 512 -C 4K -J size=4M", 200, 1000),
