@@ -165,7 +165,11 @@ pub fn collector_script() -> &'static str {
 }
 
 /// Files that every guest finds in `$KIT`.
-const KIT: [(&str, &str); 4] = [
+const KIT: [(&str, &str); 8] = [
+    ("busy.py", include_str!("guest/busy.py")),
+    ("interrupted.py", include_str!("guest/interrupted.py")),
+    ("sharing.py", include_str!("guest/sharing.py")),
+    ("attributes.py", include_str!("guest/attributes.py")),
     ("facts.py", FACTS),
     ("objects.py", include_str!("guest/objects.py")),
     ("populate.py", include_str!("guest/populate.py")),

@@ -61,12 +61,14 @@ fn make_one(name: &str) -> Result<Golden> {
     let script = golden::folder().join(format!("scripts/{name}.sh"));
     let note =
         note(&fs::read_to_string(&script)?).ok_or("the script does not begin with a line that says what is special")?;
+    let prelude = golden::folder().join("prelude.sh");
     let work = tempfile::tempdir()?;
     let image = work.path().join(format!("{name}.img"));
 
     let status = Command::new("bash")
         .args(["-e", "-u", "-c", ". \"$0\"; . \"$1\""])
-        .args([golden::folder().join("prelude.sh"), script])
+        .args([&prelude, &script])
+        .env("PRELUDE", &prelude)
         .env("IMAGE", &image)
         .env("WORK", work.path())
         .env("MAKE_GOLDEN", std::env::current_exe()?)
@@ -96,34 +98,7 @@ fn note(script: &str) -> Option<String> {
 
 /// Everything the manifest says of an image.
 fn record(name: &str, note: String, image: &Path, work: &Path) -> Result<Golden> {
-    let stats = reference("debugfs.ocfs2")
-        .args(["-R", "stats -h"])
-        .arg(image)
-        .run()
-        .stdout;
-    let plan = fs::read_to_string(work.join("mkfs.out"))?;
-    // debugfs does not open heartbeat devices, whose features only mkfs names.
-    let mut features: Vec<String> = stats
-        .lines()
-        .filter(|line| line.trim_start().starts_with("Feature "))
-        .filter_map(|line| line.split_once(": "))
-        .flat_map(|(_, bits)| bits.split_whitespace().skip(1).map(str::to_owned))
-        .collect();
-    if features.is_empty() {
-        let named = |line: &str| {
-            line.strip_prefix("Features: ")
-                .map(|names| names.split_whitespace().map(str::to_owned).collect())
-        };
-        features = plan.lines().find_map(named).unwrap_or_default();
-    }
-    let size_of = |what: &str| -> Option<u32> {
-        let rest = plan.lines().find_map(|line| line.strip_prefix(what))?;
-        rest.split_whitespace().next()?.parse().ok()
-    };
-    let slots = stats
-        .lines()
-        .find_map(|line| line.trim().strip_prefix("Max Node Slots: ")?.parse().ok())
-        .unwrap_or(0);
+    let superblock = Superblock::find(image)?;
     let mut fsck = tools::fsck(image).problems;
     fsck.sort();
     fsck.dedup();
@@ -141,14 +116,80 @@ fn record(name: &str, note: String, image: &Path, work: &Path) -> Result<Golden>
             .to_owned(),
         kernel: fs::read_to_string(work.join("kernel")).ok(),
         size: image.metadata()?.len(),
-        block_size: size_of("Block size: ").ok_or("mkfs.ocfs2 did not say the block size")?,
-        cluster_size: size_of("Cluster size: ").ok_or("mkfs.ocfs2 did not say the cluster size")?,
-        features,
-        dirty_slots: (0..slots).filter(|&slot| is_dirty(image, slot)).collect(),
+        block_size: superblock.block_size,
+        cluster_size: superblock.cluster_size,
+        features: superblock.features,
+        dirty_slots: (0..superblock.slots).filter(|&slot| is_dirty(image, slot)).collect(),
         fsck,
         sha256: sha256(image)?,
     })
 }
+
+/// Size that no image may exceed in the repository.
+const LIMIT: u64 = 256 << 10;
+
+/// The few fields of a superblock that the manifest repeats. Read here, since debugfs.ocfs2 refuses heartbeat devices.
+struct Superblock {
+    block_size: u32,
+    cluster_size: u32,
+    slots: u16,
+    features: Vec<String>,
+}
+
+impl Superblock {
+    fn find(image: &Path) -> Result<Self> {
+        let mut start = vec![0; 3 * 4096];
+        fs::File::open(image)?.read_exact(&mut start)?;
+        (9..=12)
+            .find_map(|bits| Self::read(&start, bits))
+            .ok_or_else(|| "the image has no superblock".into())
+    }
+
+    fn read(start: &[u8], bits: u32) -> Option<Self> {
+        let block = start.get(2 << bits..3 << bits)?;
+        let word = |at: usize| Some(u32::from_le_bytes(block.get(at..at + 4)?.try_into().ok()?));
+        if !block.starts_with(b"OCFSV2\0") || word(0xF8)? != bits {
+            return None;
+        }
+        let mut features = Vec::new();
+        for (at, names) in [(0xDC, COMPAT), (0xE0, INCOMPAT), (0xE4, RO_COMPAT)] {
+            let bits = word(at)?;
+            features.extend(
+                names
+                    .iter()
+                    .filter(|(bit, _)| bits & bit != 0)
+                    .map(|(_, name)| (*name).to_owned()),
+            );
+        }
+        let slots = u16::from_le_bytes(block.get(0x100..0x102)?.try_into().ok()?);
+        Some(Self {
+            block_size: 1 << bits,
+            cluster_size: 1 << word(0xFC)?,
+            slots,
+            features,
+        })
+    }
+}
+
+const COMPAT: &[(u32, &str)] = &[(0x1, "backup-super"), (0x2, "strict-journal-super")];
+const INCOMPAT: &[(u32, &str)] = &[
+    (0x2, "heartbeat-device"),
+    (0x4, "aborted-resize"),
+    (0x8, "local"),
+    (0x10, "sparse"),
+    (0x20, "aborted-tunefs"),
+    (0x40, "inline-data"),
+    (0x80, "userspace-stack"),
+    (0x100, "extended-slotmap"),
+    (0x200, "xattr"),
+    (0x400, "indexed-dirs"),
+    (0x800, "metaecc"),
+    (0x1000, "refcount"),
+    (0x2000, "discontig-bg"),
+    (0x4000, "clusterinfo"),
+    (0x8000, "append-dio"),
+];
+const RO_COMPAT: &[(u32, &str)] = &[(0x1, "unwritten"), (0x2, "usrquota"), (0x4, "grpquota")];
 
 fn is_dirty(image: &Path, slot: u16) -> bool {
     let stat = reference("debugfs.ocfs2")
@@ -235,6 +276,3 @@ fn guest(args: &[String]) -> Result<ExitCode> {
         .into()),
     }
 }
-
-/// Size that no image may exceed in the repository.
-const LIMIT: u64 = 256 << 10;
