@@ -10,7 +10,7 @@ use crate::writer::{LogWriter, Style, Txn, Written, replayed, shown};
 /// Homes that random transactions write to: few, so that they meet.
 const HOMES: u64 = 12;
 
-fn style() -> impl Strategy<Value = Style> {
+pub(crate) fn style() -> impl Strategy<Value = Style> {
     let checksum = prop_oneof![
         Just(ChecksumVersion::None),
         Just(ChecksumVersion::V1),
@@ -43,9 +43,9 @@ fn style() -> impl Strategy<Value = Style> {
 }
 
 /// A transaction before its block size is known: homes with a byte to fill them, and whether they begin with magic.
-type Draft = (Vec<(u64, u8, bool)>, Vec<u64>, bool);
+pub(crate) type Draft = (Vec<(u64, u8, bool)>, Vec<u64>, bool);
 
-fn draft() -> impl Strategy<Value = Draft> {
+pub(crate) fn draft() -> impl Strategy<Value = Draft> {
     (
         prop::collection::vec((0..HOMES, any::<u8>(), prop::bool::weighted(0.2)), 0..7),
         prop::collection::vec(0..HOMES, 0..4),
@@ -101,7 +101,7 @@ fn journal(style: Style, transactions: &[Txn]) -> (LogWriter, usize) {
 
 /// Something that happens to a journal.
 #[derive(Clone, Debug)]
-enum Mishap {
+pub(crate) enum Mishap {
     Flip {
         at: prop::sample::Index,
         bit: u8,
@@ -120,7 +120,7 @@ enum Mishap {
     },
 }
 
-fn mishap() -> impl Strategy<Value = Mishap> {
+pub(crate) fn mishap() -> impl Strategy<Value = Mishap> {
     let index = any::<prop::sample::Index>;
     prop_oneof![
         (index(), 0..8u8).prop_map(|(at, bit)| Mishap::Flip { at, bit }),
@@ -131,7 +131,7 @@ fn mishap() -> impl Strategy<Value = Mishap> {
 }
 
 impl Mishap {
-    fn happen(&self, journal: &mut [u8], bits: u8) {
+    pub(crate) fn happen(&self, journal: &mut [u8], bits: u8) {
         let size = 1 << bits;
         let blocks = journal.len() / size;
         match self {

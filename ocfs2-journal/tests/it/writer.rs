@@ -47,6 +47,11 @@ impl Style {
         }
     }
 
+    /// Control blocks and the superblock carry checksums of their own.
+    pub(crate) fn has_block_checksums(&self) -> bool {
+        matches!(self.checksum, ChecksumVersion::V2 | ChecksumVersion::V3)
+    }
+
     /// A block full of one byte.
     pub(crate) fn image(&self, byte: u8) -> Vec<u8> {
         vec![byte; 1 << self.bits]
