@@ -1,6 +1,6 @@
 //! Making volumes.
 //!
-//! Two steps: [`Plan::new`] decides everything without touching a device, [`format`] writes it.
+//! Two steps: [`Plan::new`] decides everything without touching a device, [`format()`] writes it.
 //!
 //! ```
 //! use ocfs2_format::device::{BlockDevice, MemDevice};
