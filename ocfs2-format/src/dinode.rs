@@ -637,7 +637,8 @@ impl Dinode {
         }
         let with_xattr = dynamic.contains(DynFeatures::INLINE_XATTR);
         if dynamic.contains(DynFeatures::INLINE_DATA) {
-            if !geometry.features.inline_data() {
+            // mkfs makes inline directories on heartbeat devices, which have no features to speak of.
+            if !geometry.features.inline_data() && !geometry.features.heartbeat_device() {
                 let why = "INLINE_DATA on a volume without the inline-data feature";
                 return fail(Violation::Invalid {
                     field: "i_dyn_features",
