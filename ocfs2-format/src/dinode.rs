@@ -637,7 +637,7 @@ impl Dinode {
         }
         let with_xattr = dynamic.contains(DynFeatures::INLINE_XATTR);
         if dynamic.contains(DynFeatures::INLINE_DATA) {
-            // mkfs makes inline directories on heartbeat devices, which have no features to speak of.
+            // The reference mkfs makes the root directory of a heartbeat device inline, without the feature.
             if !geometry.features.inline_data() && !geometry.features.heartbeat_device() {
                 let why = "INLINE_DATA on a volume without the inline-data feature";
                 return fail(Violation::Invalid {
