@@ -81,7 +81,11 @@ fn read_super(device: &dyn BlockDevice, offset: u64, at: BlockNo, bits: u8) -> R
         Err(reason) => error = Some(reason),
     }
     // The block may still be a superblock with one flipped bit, or one whose fields are sound and whose check is not.
-    let corrected = BlockCheck::verify_and_correct(&mut block, Dinode::CHECK_OFFSET);
+    let corrected = if BlockCheck::is_good(&block, Dinode::CHECK_OFFSET) {
+        Ok(Verdict::Good)
+    } else {
+        BlockCheck::verify_and_correct(&mut block, Dinode::CHECK_OFFSET)
+    };
     let dinode = view::<Dinode>(&block);
     match (corrected, check_superblock(dinode, at)) {
         (Ok(verdict), Ok(geometry)) if geometry.features.metaecc() => {
@@ -96,7 +100,10 @@ fn read_super(device: &dyn BlockDevice, offset: u64, at: BlockNo, bits: u8) -> R
                 correction,
             }))
         }
-        (Err(bad), Ok(_)) => Err(Corrupt::new(Structure::Superblock, bad.into()).at_block(at).into()),
+        // The check comes before all other fields: a block that fails it says nothing reliable about them.
+        (Err(bad), _) if dinode.i_signature == Signature::SUPER_BLOCK && dinode.super_block().features().metaecc() => {
+            Err(Corrupt::new(Structure::Superblock, bad.into()).at_block(at).into())
+        }
         _ if dinode.i_signature != Signature::SUPER_BLOCK => Ok(None),
         // A stale superblock of a smaller block size may lie where another block size is probed.
         _ => match error {
