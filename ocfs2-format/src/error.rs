@@ -269,6 +269,12 @@ pub enum Violation {
         /// The block met twice.
         found: u64,
     },
+    /// Two owners claim a block or run of clusters that can have one.
+    #[error("block {found} belongs to something else already")]
+    Claimed {
+        /// The block claimed twice.
+        found: u64,
+    },
     /// A name in a directory or attribute is not a legal name.
     #[error("illegal name: {why}")]
     Name {

@@ -235,7 +235,7 @@ impl DirReader {
 }
 
 /// The used entries of an area that `keep` wants.
-fn parse_entries(
+pub(crate) fn parse_entries(
     area: &[u8],
     offset: u64,
     at: BlockNo,
@@ -370,7 +370,7 @@ fn lookup_hash(meta: &Meta, dir: &Inode, root: &DxRoot, hash: DxHash, name: &[u8
 }
 
 /// The leaf block that a hash falls into.
-fn dx_leaf_block(meta: &Meta, extent: &Extent, hash: DxHash) -> BlockNo {
+pub(crate) fn dx_leaf_block(meta: &Meta, extent: &Extent, hash: DxHash) -> BlockNo {
     let geometry = meta.geometry();
     // Records may have merged, and a hash beyond their last cluster belongs to it. `clusters` is not 0 in a record.
     let cluster = (hash.major - extent.cpos).min(extent.clusters - 1);

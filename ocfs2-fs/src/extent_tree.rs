@@ -248,7 +248,14 @@ struct Level {
 }
 
 impl Extents<'_> {
-    fn step(&mut self) -> Result<Option<Extent>> {
+    /// As the iterator's `next`, for those who look at all of a tree, sound or not: an error leaves out what is broken and
+    /// does not end the walk, and `enter` is asked before a block below the root is read, with its depth. A block that it
+    /// refuses is left out with all that is below it.
+    pub(crate) fn next_with(&mut self, enter: &mut dyn FnMut(BlockNo, u16) -> bool) -> Option<Result<Extent>> {
+        self.step(enter).transpose()
+    }
+
+    fn step(&mut self, enter: &mut dyn FnMut(BlockNo, u16) -> bool) -> Result<Option<Extent>> {
         if !self.started {
             self.started = true;
             self.path.push(Level {
@@ -300,6 +307,9 @@ impl Extents<'_> {
                 return Ok(Some(extent));
             }
             let span = Span { start, end: next_start };
+            if !enter(rec.blkno(), depth - 1) {
+                continue;
+            }
             let block = self
                 .tree
                 .meta
@@ -322,7 +332,7 @@ impl Iterator for Extents<'_> {
         if self.failed {
             return None;
         }
-        match self.step() {
+        match self.step(&mut |_, _| true) {
             Ok(extent) => extent.map(Ok),
             Err(error) => {
                 self.failed = true;

@@ -263,13 +263,17 @@ fn find_in_area(
 
 /// The value of an attribute.
 pub(crate) fn value(meta: &Meta, inode: InodeNo, info: &XattrInfo) -> Result<Vec<u8>> {
-    let root = match &info.stored {
-        Stored::Local(bytes) => return Ok(bytes.clone()),
-        Stored::Outside(root) => root,
-    };
+    match &info.stored {
+        Stored::Local(bytes) => Ok(bytes.clone()),
+        Stored::Outside(root) => read_value(meta, inode, info.value_size, root),
+    }
+}
+
+/// A value of `size` bytes that has clusters of its own.
+pub(crate) fn read_value(meta: &Meta, inode: InodeNo, size: u64, root: &XattrDefValueRoot) -> Result<Vec<u8>> {
     let fail = |violation| Err(Corrupt::new(Structure::XattrValue, violation).in_inode(inode).into());
-    if info.value_size > MAX_VALUE {
-        let (found, limit) = (info.value_size, MAX_VALUE);
+    if size > MAX_VALUE {
+        let (found, limit) = (size, MAX_VALUE);
         return fail(Violation::TooLarge {
             field: "xe_value_size",
             found,
@@ -285,7 +289,7 @@ pub(crate) fn value(meta: &Meta, inode: InodeNo, info: &XattrInfo) -> Result<Vec
         kind: TreeKind::Data,
         owner: inode,
     };
-    let mut bytes = vec![0; info.value_size as usize];
+    let mut bytes = vec![0; size as usize];
     let mut covered = 0;
     for extent in tree.extents() {
         let extent = extent?;

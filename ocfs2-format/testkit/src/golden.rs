@@ -132,8 +132,12 @@ impl Golden {
         Some(facts::parse(&lines).unwrap_or_else(|error| panic!("{}: {error}", path.display())))
     }
 
-    /// Calls `visit` with every piece of the image that is not all zeros and its offset.
-    fn for_each_piece(&self, mut visit: impl FnMut(u64, &[u8]) -> io::Result<()>) -> io::Result<()> {
+    /// Calls `visit` with the offset and bytes of every piece of the image that is not all zeros: 4096 bytes, less at the end.
+    ///
+    /// # Errors
+    ///
+    /// Those of `visit`; when the image can't be read or has another length than the manifest says.
+    pub fn for_each_piece(&self, mut visit: impl FnMut(u64, &[u8]) -> io::Result<()>) -> io::Result<()> {
         let mut image = decoder(File::open(self.path("img.zst"))?)?;
         let mut piece = vec![0; PIECE];
         let mut at = 0;

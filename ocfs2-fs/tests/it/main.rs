@@ -3,3 +3,4 @@
 mod live;
 mod observe;
 mod reading;
+mod survey;
