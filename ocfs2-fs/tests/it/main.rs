@@ -1,5 +1,6 @@
 //! Tests of the file-system crate against golden images, the reference tools and the real kernel.
 
+mod hostile;
 mod live;
 mod observe;
 mod reading;

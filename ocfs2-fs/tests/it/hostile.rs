@@ -1,0 +1,6 @@
+//! Volumes that are damaged, or made to do harm: they are read right, or refused with an error that names the place.
+
+mod base;
+mod corruptions;
+mod metaecc;
+mod mutate;
