@@ -1,6 +1,6 @@
 //! Bodies of fuzz targets, and what they share with tests. Not part of the public interface.
 
-use ocfs2_format::device::{BlockDevice, MemDevice};
+use ocfs2_format::device::{BlockDevice, Durability, MemDevice};
 use ocfs2_format::jbd2::{BlockType, Header, Superblock};
 use ocfs2_format::{BlockNo, Features, Generation, Geometry};
 use zerocopy::FromBytes;
@@ -87,7 +87,7 @@ impl Volume {
             .geometry
             .block_offset(block)
             .expect("the block lies inside the volume");
-        write_bytes(&self.device, offset, bytes).expect("the block lies inside the volume");
+        write_bytes(&self.device, offset, bytes, Durability::Cached).expect("the block lies inside the volume");
     }
 
     /// Opens the journal.

@@ -19,16 +19,16 @@ pub(crate) fn read_bytes(dev: &dyn BlockDevice, offset: u64, buf: &mut [u8]) -> 
 }
 
 /// Writes bytes that need not be whole blocks of the device; what shares a block with them is read and written back.
-pub(crate) fn write_bytes(dev: &dyn BlockDevice, offset: u64, buf: &[u8]) -> Result<(), IoError> {
+pub(crate) fn write_bytes(dev: &dyn BlockDevice, offset: u64, buf: &[u8], how: Durability) -> Result<(), IoError> {
     let Some(cover) = Cover::of(dev, offset, buf.len()) else {
-        return dev.write(offset, buf, Durability::Cached);
+        return dev.write(offset, buf, how);
     };
     let mut bounce = AlignedBuf::for_device(dev.geometry(), cover.len);
     dev.read(cover.start, &mut bounce)?;
     if let Some(changed) = bounce.get_mut(cover.head..cover.head + buf.len()) {
         changed.copy_from_slice(buf);
     }
-    dev.write(cover.start, &bounce, Durability::Cached)
+    dev.write(cover.start, &bounce, how)
 }
 
 /// Byte offset of a block; an error of the device where there is none.
@@ -60,6 +60,59 @@ impl Cover {
             head,
             len: (head + len).next_multiple_of(block_size),
         })
+    }
+}
+
+/// Collects blocks and writes those that lie side by side at once.
+#[derive(Debug)]
+pub(crate) struct BlockBatch<'a> {
+    dev: &'a dyn BlockDevice,
+    block_size_bits: u8,
+    buf: &'a mut AlignedBuf,
+    start: BlockNo,
+    /// Bytes of `buf` in use.
+    used: usize,
+}
+
+impl<'a> BlockBatch<'a> {
+    /// Room for as many blocks as a batch should have.
+    pub(crate) fn buffer(dev: &dyn BlockDevice) -> AlignedBuf {
+        AlignedBuf::for_device(dev.geometry(), MAX_WRITE)
+    }
+
+    /// An empty batch.
+    pub(crate) fn new(dev: &'a dyn BlockDevice, block_size_bits: u8, buf: &'a mut AlignedBuf) -> BlockBatch<'a> {
+        BlockBatch {
+            dev,
+            block_size_bits,
+            buf,
+            start: BlockNo(0),
+            used: 0,
+        }
+    }
+
+    /// Room for the image of a block, behind the others if it follows them, else alone after they are written. What is
+    /// in there is left from earlier.
+    pub(crate) fn room_for(&mut self, block: BlockNo) -> Result<&mut [u8], IoError> {
+        let size = 1 << self.block_size_bits;
+        let follows = self.start.checked_add((self.used >> self.block_size_bits) as u64) == Some(block);
+        if self.used + size > self.buf.len() || !follows {
+            self.write()?;
+            self.start = block;
+        }
+        let at = self.used;
+        self.used += size;
+        Ok(&mut self.buf[at..at + size])
+    }
+
+    /// Writes what has been collected.
+    pub(crate) fn write(&mut self) -> Result<(), IoError> {
+        if self.used != 0 {
+            let offset = offset_of(self.start, self.block_size_bits, self.dev)?;
+            write_bytes(self.dev, offset, &self.buf[..self.used], Durability::Cached)?;
+            self.used = 0;
+        }
+        Ok(())
     }
 }
 
@@ -135,3 +188,5 @@ impl<'a> LogReader<'a> {
 const MIN_READ: usize = 64 << 10;
 /// Most bytes read at once.
 const MAX_READ: usize = 1 << 20;
+/// Bytes that are worth collecting for one write.
+const MAX_WRITE: usize = 1 << 20;

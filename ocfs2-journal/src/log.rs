@@ -3,11 +3,11 @@
 //! Source: on-disk reference, sections 26.2 to 26.4.
 
 use ocfs2_format::Geometry;
-use ocfs2_format::device::BlockDevice;
+use ocfs2_format::device::{BlockDevice, Durability, IoError};
 use ocfs2_format::jbd2::{Incompat, MAGIC, Ring, Superblock};
 use zerocopy::{FromZeros, IntoBytes};
 
-use crate::io::{LogReader, offset_of, read_bytes};
+use crate::io::{LogReader, offset_of, read_bytes, write_bytes};
 use crate::{JournalError, LogDump, LogMap};
 
 /// A journal whose superblock has been accepted.
@@ -94,4 +94,18 @@ pub(crate) fn read_superblock(
         }
     }
     Ok(superblock)
+}
+
+/// Writes what ever changes of a journal's superblock: the block it begins in, which the device replaces as a whole.
+pub(crate) fn write_superblock(
+    dev: &dyn BlockDevice,
+    map: &LogMap,
+    block_size_bits: u8,
+    superblock: &Superblock,
+    how: Durability,
+) -> Result<(), IoError> {
+    if let (Some(block), Some(bytes)) = (map.block(0), superblock.as_bytes().chunks(1 << block_size_bits).next()) {
+        write_bytes(dev, offset_of(block, block_size_bits, dev)?, bytes, how)?;
+    }
+    Ok(())
 }

@@ -64,6 +64,13 @@ impl Format {
         Ok(Revoked { wide: self.wide, rest })
     }
 
+    /// Block numbers that a revoke block has room for.
+    #[must_use]
+    pub fn revokes_per_block(&self) -> u32 {
+        let around = size_of::<RevokeHeader>() + self.tail_bytes();
+        self.block_size.saturating_sub(around as u32) / self.revoke_bytes() as u32
+    }
+
     fn revoke_bytes(&self) -> usize {
         if self.wide { 8 } else { 4 }
     }
@@ -156,7 +163,7 @@ mod tests {
                 count += 1;
             }
             writer.finish();
-            assert_eq!(count, capacity);
+            assert_eq!((count, u64::from(format.revokes_per_block())), (capacity, capacity));
             assert!(format.is_intact(&block));
             assert!(format.revoked(&block).unwrap().eq((0..count).map(|n| BlockNo(n * 3))));
         }

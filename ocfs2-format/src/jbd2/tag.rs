@@ -109,6 +109,13 @@ impl Format {
         if self.wide { narrow + 4 } else { narrow }
     }
 
+    /// Tags that a descriptor block has room for.
+    #[must_use]
+    pub fn tags_per_descriptor(&self) -> u32 {
+        let around = size_of::<Header>() + UUID_BYTES + self.tail_bytes();
+        self.block_size.saturating_sub(around as u32) / self.tag_bytes() as u32
+    }
+
     /// The tags of a descriptor block.
     #[must_use]
     pub fn tags<'a>(&self, block: &'a [u8]) -> Tags<'a> {
@@ -331,6 +338,7 @@ mod tests {
                 writer.finish();
                 let room = 512 - 12 - 16 - format.tail_bytes();
                 assert_eq!(count as usize, room / format.tag_bytes());
+                assert_eq!(count, u64::from(format.tags_per_descriptor()));
                 let tags: Vec<Tag> = format.tags(&block).collect();
                 assert_eq!(tags.len() as u64, count);
                 for (tag, n) in tags.iter().zip(0..) {
