@@ -1,5 +1,7 @@
 //! Journals made block by block, by hand, at random, and by the kernel.
 
+mod bed;
+mod crash;
 mod damage;
 mod dump;
 mod kernel;
@@ -8,4 +10,5 @@ mod overlay;
 mod random;
 mod replay;
 mod scan;
+mod write;
 mod writer;
