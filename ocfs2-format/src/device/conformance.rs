@@ -116,6 +116,7 @@ impl Suite<'_> {
         if let Some(end) = offset.checked_add(len) {
             results.push(("discard", self.device.discard(offset..end)));
             results.push(("zeroing", self.device.write_zeroes(offset..end)));
+            results.push(("allocation", self.device.allocate(offset..end)));
         }
         for (op, result) in results {
             match result {
@@ -138,6 +139,7 @@ impl Suite<'_> {
                 )?;
                 done("empty discard", self.device.discard(offset..offset))?;
                 done("empty zeroing", self.device.write_zeroes(offset..offset))?;
+                done("empty allocation", self.device.allocate(offset..offset))?;
             }
         }
         Ok(())
@@ -152,6 +154,7 @@ impl Suite<'_> {
             self.device.write(0, &other, Durability::ForceUnitAccess),
             self.device.discard(0..block),
             self.device.write_zeroes(0..block),
+            self.device.allocate(0..block),
         ];
         for result in results {
             let refused = matches!(
@@ -198,6 +201,8 @@ impl Suite<'_> {
             self.holds(window.start, &want, "after writes of several sizes")?;
             done("flush", self.device.flush())?;
             self.holds(window.start, &want, "after a flush")?;
+            done("allocation", self.device.allocate(window.clone()))?;
+            self.holds(window.start, &want, "after an allocation")?;
 
             let mut shifted = vec![0; len as usize + 1];
             done("read", self.device.read(window.start, &mut shifted[1..]))?;

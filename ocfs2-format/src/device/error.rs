@@ -85,6 +85,8 @@ pub enum IoOp {
     Discard,
     /// [`BlockDevice::write_zeroes`](super::BlockDevice::write_zeroes).
     WriteZeroes,
+    /// [`BlockDevice::allocate`](super::BlockDevice::allocate).
+    Allocate,
     /// [`FileDevice::set_len`](super::FileDevice::set_len).
     Resize,
 }
@@ -98,6 +100,7 @@ impl fmt::Display for IoOp {
             IoOp::Flush => "flush",
             IoOp::Discard => "discard",
             IoOp::WriteZeroes => "zeroing",
+            IoOp::Allocate => "allocation",
             IoOp::Resize => "resize",
         })
     }

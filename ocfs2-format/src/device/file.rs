@@ -298,6 +298,18 @@ impl BlockDevice for FileDevice {
         self.zero_bytes(range)
             .map_err(|e| IoError::new(IoOp::WriteZeroes, start, len, IoErrorKind::Device(e)))
     }
+
+    fn allocate(&self, range: Range<u64>) -> Result<(), IoError> {
+        self.check_write(IoOp::Allocate, &range)?;
+        let (start, len) = (range.start, range.end - range.start);
+        if len == 0 || self.storage == Storage::BlockDevice {
+            return Ok(());
+        }
+        // Where it is not supported, writing gets the storage.
+        sparse::reserve(&self.file, &range)
+            .map(|_| ())
+            .map_err(|e| IoError::new(IoOp::Allocate, start, len, IoErrorKind::Device(e)))
+    }
 }
 
 /// What is behind the path.

@@ -81,6 +81,11 @@ impl<D: BlockDevice> BlockDevice for RangeDevice<D> {
         self.inner.write_zeroes(range).map_err(|e| self.relocate(e))
     }
 
+    fn allocate(&self, range: Range<u64>) -> Result<(), IoError> {
+        let range = self.shift(IoOp::Allocate, &range)?;
+        self.inner.allocate(range).map_err(|e| self.relocate(e))
+    }
+
     fn as_slice(&self) -> Option<&[u8]> {
         let (start, len) = (usize::try_from(self.start).ok()?, usize::try_from(self.len).ok()?);
         self.inner.as_slice()?.get(start..)?.get(..len)

@@ -85,7 +85,6 @@ impl<'a> Builder<'a> {
         sb.s_blocksize_bits.set(self.geometry.block_size_bits.into());
         sb.s_clustersize_bits.set(self.geometry.cluster_size_bits.into());
         sb.s_max_slots.set(self.geometry.max_slots);
-        sb.s_uuid_hash.set(self.geometry.uuid_hash);
         sb.s_first_cluster_group.set(self.geometry.first_cluster_group().0);
         let label = self.plan.label();
         sb.s_label[..label.len()].copy_from_slice(label);
@@ -93,11 +92,20 @@ impl<'a> Builder<'a> {
         if let Some(cluster) = self.plan.cluster_info() {
             sb.s_cluster_info = *cluster;
         }
-        sb.s_xattr_inline_size.set(self.geometry.xattr_inline_size);
-        for (field, seed) in sb.s_dx_seed.iter_mut().zip(self.geometry.dx_seed) {
-            field.set(seed);
+        if !self.plan.is_heartbeat_device() {
+            sb.s_uuid_hash.set(self.geometry.uuid_hash);
+            sb.s_xattr_inline_size.set(self.geometry.xattr_inline_size);
+            for (field, seed) in sb.s_dx_seed.iter_mut().zip(self.geometry.dx_seed) {
+                field.set(seed);
+            }
         }
-        Block::new(at, bytes, Dinode::CHECK_OFFSET)
+        // A heartbeat device does not note the feature, though its other blocks have check fields.
+        let check_offset = self.plan.features().metaecc().then_some(Dinode::CHECK_OFFSET);
+        Block {
+            at,
+            bytes,
+            check_offset,
+        }
     }
 
     /// The inode of every system file but the orphan directories, and the extent blocks they need.
@@ -175,7 +183,11 @@ impl<'a> Builder<'a> {
         let root = self.inode_of(&self.layout.root, mode, flags, 2 + has_lost_found);
         let system = self.inode_of(&self.layout.system, mode, flags, 2 + slots);
         let mut blocks = self.directory(&self.layout.root, root, &dirs::root_entries(self.layout));
-        blocks.extend(self.directory(&self.layout.system, system, &dirs::system_entries(self.layout)));
+        blocks.extend(self.directory(
+            &self.layout.system,
+            system,
+            &dirs::system_entries(&self.layout.system, &self.layout.files),
+        ));
         for orphan in &self.layout.orphans {
             let inode = self.inode_of(orphan, SystemFile::OrphanDir.mode(), SystemFile::OrphanDir.flags(), 2);
             blocks.extend(self.directory(orphan, inode, &dirs::dot_entries(orphan)));

@@ -5,7 +5,7 @@
 use ocfs2_format::{BlockNo, DirEntryHeader, DirTrailer, FileKind, Geometry, InodeNo, SystemFile, write_dir_entry};
 use zerocopy::IntoBytes;
 
-use super::layout::{Directory, Layout};
+use super::layout::{Directory, Layout, PlacedFile};
 
 /// A directory entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,8 +46,8 @@ pub(super) fn root_entries(layout: &Layout) -> Vec<Entry> {
 }
 
 /// Entries of the system directory.
-pub(super) fn system_entries(layout: &Layout) -> Vec<Entry> {
-    let files = layout.files.iter().map(|placed| Entry {
+pub(super) fn system_entries(system: &Directory, files: &[PlacedFile]) -> Vec<Entry> {
+    let files = files.iter().map(|placed| Entry {
         inode: placed.inode,
         name: placed.file.name(placed.slot),
         kind: match placed.file {
@@ -55,7 +55,12 @@ pub(super) fn system_entries(layout: &Layout) -> Vec<Entry> {
             _ => FileKind::Regular,
         },
     });
-    dot_entries(&layout.system).into_iter().chain(files).collect()
+    dot_entries(system).into_iter().chain(files).collect()
+}
+
+/// Bytes that entries need.
+pub(super) fn bytes_of(entries: &[Entry]) -> usize {
+    entries.iter().map(Entry::rec_len).sum()
 }
 
 /// Distributes entries over blocks, each filled before the next is begun.

@@ -215,18 +215,34 @@ impl Formatting<'_> {
         Ok(())
     }
 
+    /// Writes the descriptors of all cluster groups. There can be a million of them, far apart: a second thread makes
+    /// the device work on what has been written while more is being written.
     fn cluster_groups(&mut self, builder: &Builder<'_>) -> Result<(), MkfsError> {
         let geometry = self.plan.geometry();
+        let device = self.device;
         let check = geometry
             .features
             .metaecc()
             .then_some(ocfs2_format::GroupDesc::CHECK_OFFSET);
-        for index in 0..geometry.cluster_groups() {
-            self.writer.write_with(geometry.block_size(), check, |block| {
-                builder.cluster_group(index, block)
-            })?;
-        }
-        Ok(())
+        let writer = &mut self.writer;
+        std::thread::scope(|scope| {
+            let (wake, woken) = std::sync::mpsc::sync_channel(1);
+            let flusher = scope.spawn(move || woken.iter().try_for_each(|()| device.flush()));
+            for index in 0..geometry.cluster_groups() {
+                writer.write_with(geometry.block_size(), check, |block| {
+                    builder.cluster_group(index, block)
+                })?;
+                if (index + 1).is_multiple_of(GROUPS_PER_FLUSH) {
+                    // A flush that is still under way, or has failed, needs no further one.
+                    let _ = wake.try_send(());
+                }
+            }
+            drop(wake);
+            flusher
+                .join()
+                .expect("flushing does not panic")
+                .map_err(MkfsError::from)
+        })
     }
 
     /// The leading area and the superblock, in one write.
@@ -290,6 +306,9 @@ fn zero_areas(plan: &Plan) -> Vec<Range<u64>> {
     }
     ranges
 }
+
+/// Group descriptors after which the device is flushed.
+const GROUPS_PER_FLUSH: u32 = 4096;
 
 /// Bytes at either end of the device that are cleared.
 const END_BYTES: u64 = 1 << 20;

@@ -100,7 +100,17 @@ pub(super) const HEARTBEAT_BLOCKS: u64 = 256;
 
 impl Layout {
     pub(super) fn new(geometry: &Geometry, sizes: &Sizes, features: Features) -> Result<Layout, MkfsError> {
-        Placing::new(geometry, sizes, features).all()
+        let mut first_error = None;
+        for form in [SystemDirForm::Normal, SystemDirForm::Inline, SystemDirForm::Unindexed] {
+            match Placing::new(geometry, sizes, features, form).all() {
+                Ok(layout) => return Ok(layout),
+                Err(error) => first_error = first_error.or(Some(error)),
+            }
+        }
+        Err(first_error.unwrap_or(MkfsError::NoSpace {
+            what: "anything",
+            clusters: geometry.clusters,
+        }))
     }
 
     /// The inode of a system file; `slot` matters for per-slot files only.
@@ -120,21 +130,37 @@ impl Suballoc {
     }
 }
 
+/// What the system directory looks like.
+///
+/// An index takes a whole group of extent blocks. Where there is no room for one, on volumes of a few megabytes, the
+/// directory does without.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum SystemDirForm {
+    /// In blocks unless it fits in the inode by a generous estimate, and then indexed if directories are.
+    Normal,
+    /// In the inode.
+    Inline,
+    /// As `Normal`, but without an index: other tools miss it, and nothing depends on it.
+    Unindexed,
+}
+
 /// The work of placing things.
 struct Placing<'a> {
     geometry: &'a Geometry,
     sizes: &'a Sizes,
     features: Features,
+    system_dir: SystemDirForm,
     space: Space,
     extent_alloc: Vec<Suballoc>,
 }
 
 impl<'a> Placing<'a> {
-    fn new(geometry: &'a Geometry, sizes: &'a Sizes, features: Features) -> Self {
+    fn new(geometry: &'a Geometry, sizes: &'a Sizes, features: Features, system_dir: SystemDirForm) -> Self {
         Placing {
             geometry,
             sizes,
             features,
+            system_dir,
             space: Space::new(geometry),
             extent_alloc: vec![Suballoc::default(); sizes.slots.into()],
         }
@@ -149,7 +175,7 @@ impl<'a> Placing<'a> {
         let files = system_files(slots, self.features, first);
 
         let root = self.directory(root, root, SMALL_DIR)?;
-        let system = self.directory(system, system, 7 + 8 * u32::from(slots))?;
+        let system = self.system_directory(system, &files)?;
         let heartbeat = self.take_blocks("the heartbeat region", HEARTBEAT_BLOCKS)?;
         let orphans = files.iter().filter(|placed| placed.file == SystemFile::OrphanDir);
         let mut orphans: Vec<Directory> = orphans
@@ -197,8 +223,10 @@ impl<'a> Placing<'a> {
             let mut lost_found = self.directory(inode, layout.root.inode, SMALL_DIR)?;
             self.add_index(&mut lost_found)?;
             layout.lost_found = Some(lost_found);
-            self.add_index(&mut layout.system)?;
-            layout.system_index = self.index_system_dir(&layout)?;
+            if self.system_dir != SystemDirForm::Unindexed {
+                self.add_index(&mut layout.system)?;
+                layout.system_index = self.index_system_dir(&layout)?;
+            }
         }
         layout.orphans = orphans;
         layout.extent_alloc = self.extent_alloc;
@@ -242,6 +270,24 @@ impl<'a> Placing<'a> {
         })
     }
 
+    fn system_directory(&mut self, inode: InodeNo, files: &[PlacedFile]) -> Result<Directory, MkfsError> {
+        if self.system_dir == SystemDirForm::Inline {
+            let directory = Directory {
+                inode,
+                parent: inode,
+                data: None,
+                index: None,
+            };
+            let fits =
+                dirs::bytes_of(&dirs::system_entries(&directory, files)) <= self.geometry.max_inline_data(false).into();
+            return match self.features.inline_data() && fits {
+                true => Ok(directory),
+                false => Err(self.no_space("the system directory")),
+            };
+        }
+        self.directory(inode, inode, 7 + 8 * u32::from(self.sizes.slots))
+    }
+
     /// Gives a directory the root of an index, where it is to have one.
     fn add_index(&mut self, directory: &mut Directory) -> Result<(), MkfsError> {
         if directory.data.is_some() && self.features.indexed_dirs() {
@@ -255,7 +301,7 @@ impl<'a> Placing<'a> {
         let (Some(_), Some(data)) = (layout.system.index, layout.system.data) else {
             return Ok(None);
         };
-        let blocks = dirs::pack(self.geometry, &dirs::system_entries(layout));
+        let blocks = dirs::pack(self.geometry, &dirs::system_entries(&layout.system, &layout.files));
         let mut plan = IndexPlan::new(self.geometry, &blocks, self.geometry.cluster_to_block(data.start));
         if plan.leaf_clusters.len() > self.geometry.extents_per_dx_root().into() {
             return Err(self.no_space(WHAT));

@@ -17,7 +17,8 @@
 //! A volume looks as mkfs.ocfs2 1.8.7 makes it with the same options, block for block, with these exceptions, where the
 //! reference tool leaves something that its own fsck or the kernel stumbles over:
 //!
-//! * A system directory in blocks has an index, where the volume has indexed directories.
+//! * A system directory in blocks has an index, where the volume has indexed directories. The group of blocks that this
+//!   takes is one of those set aside for slot 0, or one more on small volumes, for which nothing is set aside.
 //! * The free space noted in the trailer of an indexed root directory is what is left beside lost+found, and a
 //!   lost+found in a block has the size of a whole block.
 //! * The header of a quota file counts all blocks of the file, also when the root directory is not inline, and is zero

@@ -268,7 +268,10 @@ mod tests {
         assert_eq!(space.take(2), Some(Run::new(2, 2)));
         assert_eq!(space.take_up_to(1, 4000), Some(Run::new(4, 3580)));
         assert_eq!(space.take_up_to(1, 4000), Some(Run::new(3585, 3583)));
-        assert_eq!(space.taken_in(3584..7168).collect::<Vec<_>>(), std::slice::from_ref(&(1..3584)));
+        assert_eq!(
+            space.taken_in(3584..7168).collect::<Vec<_>>(),
+            std::slice::from_ref(&(1..3584))
+        );
         assert_eq!(space.used(), 3584 * 2 + 1);
     }
 

@@ -99,6 +99,7 @@ impl<'a> Writer<'a> {
     /// Writes the first `len` bytes of the buffer.
     fn write(&mut self, offset: u64, len: usize) -> Result<(), MkfsError> {
         if len > 0 {
+            self.device.allocate(offset..offset + len as u64)?;
             self.device.write(offset, &self.buffer[..len], Durability::Cached)?;
             self.bytes_written += len as u64;
             self.writes += 1;

@@ -22,6 +22,11 @@ pub(super) fn zero_range(file: &File, range: &Range<u64>) -> io::Result<bool> {
     allocate(file, FallocateFlags::ZERO_RANGE | FallocateFlags::KEEP_SIZE, range)
 }
 
+/// Gives `range` storage where it has none; what it reads as stays. `false` where that is not supported.
+pub(super) fn reserve(file: &File, range: &Range<u64>) -> io::Result<bool> {
+    allocate(file, FallocateFlags::KEEP_SIZE, range)
+}
+
 /// Whether the file system can punch holes: asked for one behind the file's end, where there is nothing to lose.
 pub(super) fn can_punch(file: &File, len: u64) -> bool {
     let start = len.next_multiple_of(BEHIND);
