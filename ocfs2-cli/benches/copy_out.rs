@@ -66,7 +66,11 @@ fn prepare(dir: &Path, image: &Path, files: u64, big_mib: u64) -> Result<(), Box
     fs::create_dir_all(dir)?;
     println!("making a volume with {files} files and one of {big_mib} MiB (once) …");
     File::create(image)?.set_len((big_mib + files / 64 + 2048) << 20)?;
-    reference("mkfs.ocfs2").args(["-x", "-q", "-F", "-M", "local", "-L", "bench"]).arg(image).run().ok();
+    reference("mkfs.ocfs2")
+        .args(["-x", "-q", "-F", "-M", "local", "-L", "bench"])
+        .arg(image)
+        .run()
+        .ok();
     let script = format!(
         r#"set -e
 mount -t ocfs2 /dev/ubda /mnt/a
@@ -90,19 +94,32 @@ umount /mnt/a
 "#
     );
     let kernel = require_kernel().ok_or("the kernel was there before")?;
-    kernel.memory_mib(1024).timeout(Duration::from_secs(3600)).disk(image).script(script).run()?.ok();
+    kernel
+        .memory_mib(1024)
+        .timeout(Duration::from_secs(3600))
+        .disk(image)
+        .script(script)
+        .run()?
+        .ok();
     fs::write(dir.join("ready"), "")?;
     Ok(())
 }
 
 fn run(command: &mut Command) -> Result<(), Box<dyn Error>> {
     let status = command.status()?;
-    if status.success() { Ok(()) } else { Err(format!("{command:?}: {status}").into()) }
+    if status.success() {
+        Ok(())
+    } else {
+        Err(format!("{command:?}: {status}").into())
+    }
 }
 
 /// The same bytes through the volume and straight from the image.
 fn read_big(image: &Path) -> Result<(Duration, Duration), Box<dyn Error>> {
-    let volume = Volume::open(Arc::new(FileDevice::open(image, &FileOptions::default())?), &OpenOptions::default())?;
+    let volume = Volume::open(
+        Arc::new(FileDevice::open(image, &FileOptions::default())?),
+        &OpenOptions::default(),
+    )?;
     let file = volume.open_file("/big")?;
     let raw = File::open(image)?;
     let segments = file.segments().collect::<Result<Vec<_>, _>>()?;
@@ -119,7 +136,9 @@ fn read_big(image: &Path) -> Result<(Duration, Duration), Box<dyn Error>> {
 
         let start = Instant::now();
         for segment in &segments {
-            let SegmentSource::Device { offset, .. } = segment.source else { continue };
+            let SegmentSource::Device { offset, .. } = segment.source else {
+                continue;
+            };
             let mut done = 0;
             while done < segment.len {
                 let part = (segment.len - done).min(buf.len() as u64);
@@ -135,5 +154,9 @@ fn read_big(image: &Path) -> Result<(Duration, Duration), Box<dyn Error>> {
 
 fn report(what: &str, ours: Duration, theirs: Duration) {
     let ratio = theirs.as_secs_f64() / ours.as_secs_f64();
-    println!("{what:<34} {:>9.2}s {:>9.2}s {ratio:>7.2}×", ours.as_secs_f64(), theirs.as_secs_f64());
+    println!(
+        "{what:<34} {:>9.2}s {:>9.2}s {ratio:>7.2}×",
+        ours.as_secs_f64(),
+        theirs.as_secs_f64()
+    );
 }

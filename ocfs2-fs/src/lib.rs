@@ -20,6 +20,7 @@
 #![forbid(unsafe_code)]
 
 mod alloc;
+mod detect;
 mod dir;
 mod error;
 mod extent_tree;
@@ -33,11 +34,13 @@ mod quota;
 mod superblock;
 mod survey;
 mod system;
+mod usage;
 mod volume;
 mod walk;
 mod xattr;
 
 pub use alloc::{AllocatorCounts, Group, Groups, LocalAllocInfo, Orphan, Space};
+pub use detect::{Detected, mounted_nodes};
 pub use dir::DirEntry;
 pub use error::{Error, ErrorKind, Result};
 pub use extent_tree::Extent;
@@ -48,6 +51,7 @@ pub use meta::Correction;
 pub use quota::{GlobalQuota, LocalQuota};
 pub use survey::{Finding, SurveyOptions, SurveyReport, SurveyedBlock};
 pub use system::{Heartbeat, JournalInfo};
+pub use usage::{Chunks, FileUsage, FreeSpace, LengthClass};
 pub use volume::{Entries, IndexSummary, OpenOptions, ReadDir, Volume};
 pub use walk::{Walk, WalkEntry, WalkError};
 pub use xattr::{Acl, AclRecord, AclTag, XattrInfo, XattrPlace};

@@ -12,6 +12,8 @@ mod find;
 mod links;
 mod ls;
 mod man;
+mod mounted;
+mod o2info;
 mod stat;
 mod tree;
 mod xattr;
@@ -77,6 +79,12 @@ impl Entry {
         }
     }
 
+    /// Makes the command known as a program of its own, with its manual page in `section`.
+    const fn known_as(mut self, program: &'static str, section: &'static str) -> Self {
+        self.traditional = Some(Traditional { program, section });
+        self
+    }
+
     /// Leaves the command out of the help.
     const fn hidden(mut self) -> Self {
         self.hidden = true;
@@ -114,6 +122,8 @@ pub(crate) static COMMANDS: &[Entry] = &[
     Entry::new::<xattr::Args>("xattr"),
     Entry::new::<du::Args>("du"),
     Entry::new::<df::Args>("df"),
+    Entry::new::<o2info::Args>("o2info").known_as("o2info", "1"),
+    Entry::new::<mounted::Args>("mounted").known_as("mounted.ocfs2", "8"),
     Entry::new::<links::Args>("links"),
     Entry::new::<man::Args>("man").hidden(),
     Entry::new::<completions::Args>("completions").hidden(),

@@ -4,4 +4,5 @@ mod contract;
 mod find;
 mod frame;
 mod inspect;
+mod o2info;
 mod run;
