@@ -2,12 +2,15 @@
 //!
 //! * [`dispatch`] finds the command to run and turns its outcome into an exit status.
 //! * [`cmd`] holds the commands, a file each: options, one call into the library, the report.
+//! * [`extract`] copies out of a volume, for `cp`.
 //! * [`target`] is how a command names something inside a volume: `IMAGE:/path`.
 //! * [`ui`] is where all output goes: results, JSON documents, complaints.
 
 mod cmd;
 mod dispatch;
 mod exit;
+mod extract;
+mod progress;
 mod report;
 mod size;
 mod target;

@@ -6,6 +6,7 @@
 
 mod cat;
 mod completions;
+mod cp;
 mod df;
 mod du;
 mod find;
@@ -118,6 +119,7 @@ pub(crate) static COMMANDS: &[Entry] = &[
     Entry::new::<tree::Args>("tree"),
     Entry::new::<find::Args>("find"),
     Entry::new::<cat::Args>("cat"),
+    Entry::new::<cp::Args>("cp"),
     Entry::new::<stat::Args>("stat"),
     Entry::new::<xattr::Args>("xattr"),
     Entry::new::<du::Args>("du"),

@@ -58,27 +58,41 @@ fn an_unknown_option_is_a_usage_error_that_names_it() {
     }
 }
 
-/// The commands that read a volume, each with a call that needs nothing but an image.
-const READERS: &[&[&str]] = &[
-    &["ls"],
-    &["ls", "-lR"],
-    &["tree"],
-    &["cat"],
-    &["stat"],
-    &["xattr"],
-    &["du"],
-    &["df"],
+/// The commands that read a volume, each with a call that needs nothing but an image: what stands before it, and behind.
+const READERS: &[(&[&str], &[&str])] = &[
+    (&["ls"], &[]),
+    (&["ls", "-lR"], &[]),
+    (&["tree"], &[]),
+    (&["find"], &[]),
+    (&["cat"], &[]),
+    (&["cp", "-r"], &["/nonexistent/copy"]),
+    (&["stat"], &[]),
+    (&["xattr"], &[]),
+    (&["du"], &[]),
+    (&["df"], &[]),
 ];
+
+/// Runs a reader on an image.
+fn read(call: &(&[&str], &[&str]), image: &Path) -> Said {
+    let (before, behind) = call;
+    ocfs2(
+        before
+            .iter()
+            .map(OsStr::new)
+            .chain([image.as_os_str()])
+            .chain(behind.iter().map(OsStr::new)),
+    )
+}
 
 /// What a reader says about an `image` that holds no volume: one complaint that names it, status 1, nothing on stdout but an
 /// empty document.
 fn refuses(image: &Path, because: &str) {
     for call in READERS {
-        let said = ocfs2(call.iter().map(OsStr::new).chain([image.as_os_str()]));
+        let said = read(call, image);
         assert_eq!(said.status, 1, "{call:?}: {said:?}");
         assert!(
             said.stderr
-                .starts_with(&format!("ocfs2 {}: {}: ", call[0], image.display())),
+                .starts_with(&format!("ocfs2 {}: {}: ", call.0[0], image.display())),
             "{call:?}: {said:?}"
         );
         assert!(said.stderr.contains(because), "{call:?}: {said:?}");
@@ -125,11 +139,11 @@ fn a_volume_cut_short_is_refused_or_reported_without_a_panic() {
     for len in [10_000, 12_288, 100_000, 1 << 20] {
         let (_dir, path) = file(&image[..len]);
         for call in READERS {
-            let said = ocfs2(call.iter().map(OsStr::new).chain([path.as_os_str()]));
+            let said = read(call, &path);
             // What little they need may still be there; not so what lies at the end.
             assert!(matches!(said.status, 0 | 1), "{len} bytes: {call:?}: {said:?}");
             assert!(
-                said.status == 1 || !call.contains(&"-lR"),
+                said.status == 1 || !call.0.contains(&"-lR"),
                 "{len} bytes: {call:?}: {said:?}"
             );
         }

@@ -1,6 +1,7 @@
 //! The `ocfs2` binary, run as a user runs it.
 
 mod contract;
+mod copy;
 mod find;
 mod frame;
 mod inspect;
