@@ -450,7 +450,7 @@ fn print_free_space(ui: &mut Ui, volume: &Volume, space: &FreeSpace) -> anyhow::
     writeln!(ui, "Extent Size Range :  Free extents  Free Clusters  Percent")?;
     for (power, class) in (0..).zip(&space.by_length).filter(|(_, class)| class.extents != 0) {
         let from = geometry.cluster_size() << power;
-        let range = format!("{}...{}-", short_size(from), short_size(from << 1));
+        let range = size_range(from);
         let share = percent(class.clusters, space.free_clusters);
         writeln!(
             ui,
@@ -461,15 +461,16 @@ fn print_free_space(ui: &mut Ui, volume: &Volume, space: &FreeSpace) -> anyhow::
     Ok(())
 }
 
-/// A power of two in the largest unit that it is a multiple of, in six columns.
-fn short_size(bytes: u64) -> String {
-    let (unit, shift) = match bytes.trailing_zeros() {
+/// The sizes from a power of two to the next, in the largest unit that the lower one is a multiple of.
+fn size_range(from: u64) -> String {
+    let (unit, shift) = match from.trailing_zeros() {
         40.. => ('T', 40),
         30.. => ('G', 30),
         20.. => ('M', 20),
         _ => ('K', 10),
     };
-    format!("{:>5}{unit}", bytes >> shift)
+    let lower = from >> shift;
+    format!("{lower:>5}{unit}...{:>5}{unit}-", lower << 1)
 }
 
 impl FreeReport {
