@@ -8,8 +8,9 @@ volume() {
     mkfs.ocfs2 -x "$@" "$IMAGE" >mkfs.out 2>mkfs.err || { cat mkfs.out mkfs.err >&2; return 1; }
 }
 
-# guest [--until TEXT] [--after MS] [DISK...] <<'SCRIPT': runs a script in the guest kernel with $IMAGE as /dev/ubda. With
-# --until the power is cut MS milliseconds after the script has said TEXT.
+# guest [--until TEXT] [--after MS] [--link LOCAL:REMOTE] [DISK...] <<'SCRIPT': runs a script in the guest kernel with $IMAGE as
+# /dev/ubda. With --until the power is cut MS milliseconds after the script has said TEXT. A link is a wire to the guest with
+# the two ports in the other order.
 guest() {
     local options=()
     while [ $# -gt 0 ] && [[ $1 = --* ]]; do options+=("$1" "$2"); shift 2; done

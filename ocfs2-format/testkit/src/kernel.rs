@@ -7,7 +7,7 @@
 //! order given; the modules ocfs2, o2cb and dlmfs are loaded and `/mnt/a` and `/mnt/b` are empty directories to mount on.
 //! `$OUT` is a directory of the host for results ([`Output::out`]). `$KIT` holds the files given by [`Kernel::file`], and
 //! Python scripts: `facts.py`, the collector ([`collector_script`]); `objects.py`, which makes objects of every kind;
-//! `populate.py`, which fills a volume from a seed.
+//! `populate.py`, which fills a volume from a seed; `cluster.sh`, which brings up an O2CB cluster.
 //! Whoever runs the tests owns what the script can reach: a script must write under `/mnt`, `/run` and `$OUT` only.
 //!
 //! Killing the process is a power cut: [`Kernel::run_until`], or [`Kernel::spawn`] and [`Running::power_cut`].
@@ -15,6 +15,7 @@
 mod install;
 mod running;
 
+use std::net::{Ipv4Addr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -29,8 +30,36 @@ pub struct Kernel {
     memory_mib: u32,
     timeout: Duration,
     disks: Vec<PathBuf>,
+    link: Option<Link>,
     files: Vec<(String, Vec<u8>)>,
     script: String,
+}
+
+/// One end of a wire between two guests: datagrams between two local ports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// Port of this end.
+    pub local: u16,
+    /// Port of the other end.
+    pub remote: u16,
+}
+
+impl Link {
+    /// Both ends of a new wire.
+    pub fn pair() -> std::io::Result<(Self, Self)> {
+        let sockets = (
+            UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?,
+            UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?,
+        );
+        let (local, remote) = (sockets.0.local_addr()?.port(), sockets.1.local_addr()?.port());
+        Ok((
+            Self { local, remote },
+            Self {
+                local: remote,
+                remote: local,
+            },
+        ))
+    }
 }
 
 /// What a guest kernel left behind.
@@ -95,6 +124,7 @@ impl Kernel {
             memory_mib: 256,
             timeout: Duration::from_secs(120),
             disks: Vec::new(),
+            link: None,
             files: Vec::new(),
             script: String::new(),
         })
@@ -120,6 +150,12 @@ impl Kernel {
     /// Adds the next disk: an image file or block device, shared and not locked.
     pub fn disk(mut self, path: impl AsRef<Path>) -> Self {
         self.disks.push(path.as_ref().to_path_buf());
+        self
+    }
+
+    /// Adds a network card, `vec0`, whose other end is in another guest. No privilege is needed.
+    pub fn link(mut self, end: Link) -> Self {
+        self.link = Some(end);
         self
     }
 
@@ -150,10 +186,16 @@ impl Kernel {
         }
     }
 
-    /// Starts the guest. At most two run at a time in this process; further calls wait here, so a thread that already holds
-    /// a guest should not start more.
+    /// Starts the guest. At most two run at a time in this process; further calls wait here, so a thread that holds a guest
+    /// must not start another: see [`spawn_together`](Self::spawn_together).
     pub fn spawn(&self) -> Result<Running, KernelError> {
-        Running::start(self)
+        let mut running = Running::start(std::slice::from_ref(self))?;
+        Ok(running.pop().expect("one was asked for"))
+    }
+
+    /// Starts guests that work together, such as the nodes of a cluster.
+    pub fn spawn_together(kernels: &[Self]) -> Result<Vec<Running>, KernelError> {
+        Running::start(kernels)
     }
 }
 

@@ -9,7 +9,7 @@ use std::process::{Command, ExitCode};
 use std::time::Duration;
 
 use ocfs2_testkit::golden::{self, Golden};
-use ocfs2_testkit::kernel::{Kernel, Output};
+use ocfs2_testkit::kernel::{Kernel, Link, Output};
 use ocfs2_testkit::tools::{self, reference};
 use sha2::{Digest as _, Sha256};
 
@@ -228,7 +228,7 @@ fn compress(from: &Path, to: &Path) -> Result<()> {
     Ok(())
 }
 
-/// What the scripts call to run something in the guest kernel: `guest [--until TEXT] [--after MS] [--memory MIB] DISK...`.
+/// What the scripts call to run something in the guest kernel: `guest [--until TEXT] [--after MS] [--link LOCAL:REMOTE] [--memory MIB] DISK...`.
 /// The script comes from the standard input; what it leaves in `$OUT` goes to `$WORK/out`.
 fn guest(args: &[String]) -> Result<ExitCode> {
     let mut kernel = Kernel::installed()?.timeout(Duration::from_secs(600));
@@ -239,6 +239,13 @@ fn guest(args: &[String]) -> Result<ExitCode> {
         match arg.as_str() {
             "--until" => until = Some(value()?.clone()),
             "--after" => after = Duration::from_millis(value()?.parse()?),
+            "--link" => {
+                let (local, remote) = value()?.split_once(':').ok_or("a link is LOCAL:REMOTE")?;
+                kernel = kernel.link(Link {
+                    local: local.parse()?,
+                    remote: remote.parse()?,
+                });
+            }
             "--memory" => kernel = kernel.memory_mib(value()?.parse()?),
             disk => kernel = kernel.disk(disk),
         }

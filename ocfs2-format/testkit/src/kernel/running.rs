@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal};
 
-use super::{Kernel, KernelError, Output};
+use super::{Kernel, KernelError, Link, Output};
 
 /// A guest kernel at work. Dropping it kills it.
 #[derive(Debug)]
@@ -23,12 +23,20 @@ pub struct Running {
     limit: Duration,
     deadline: Instant,
     dir: Option<tempfile::TempDir>,
-    _permit: Permit,
+    _permit: Arc<Permit>,
 }
 
 impl Running {
-    pub(super) fn start(kernel: &Kernel) -> Result<Self, KernelError> {
-        let permit = Permit::take();
+    /// Starts guests that need each other: all at once, so that nobody waits for one while holding another.
+    pub(super) fn start(kernels: &[Kernel]) -> Result<Vec<Self>, KernelError> {
+        let permit = Arc::new(Permit::take(kernels.len()));
+        kernels
+            .iter()
+            .map(|kernel| Self::boot(kernel, Arc::clone(&permit)))
+            .collect()
+    }
+
+    fn boot(kernel: &Kernel, permit: Arc<Permit>) -> Result<Self, KernelError> {
         let mark = format!("o2t{}x{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let dir = prepare(kernel, &mark).map_err(KernelError::Start)?;
         let mut child = command(kernel, &mark, dir.path())
@@ -289,6 +297,12 @@ fn command(kernel: &Kernel, mark: &str, dir: &Path) -> io::Result<Command> {
             "a guest has at most 16 disks",
         ));
     }
+    if let Some(Link { local, remote }) = kernel.link {
+        command.arg(format!(
+            "vec0:transport=l2tpv3,udp=1,src=127.0.0.1,dst=127.0.0.1,srcport={local},dstport={remote},\
+             rx_session={local:#x},tx_session={remote:#x}"
+        ));
+    }
     // The guest's memory is a file. Containers often have a tiny /dev/shm, where it would die half-way.
     let shm = rustix::fs::statvfs("/dev/shm").map_or(0, |fs| fs.f_bavail.saturating_mul(fs.f_frsize));
     if shm < u64::from(kernel.memory_mib) * 2 * 1024 * 1024 {
@@ -302,29 +316,32 @@ fn command(kernel: &Kernel, mark: &str, dir: &Path) -> io::Result<Command> {
     Ok(command)
 }
 
-/// One of the guests this process may run at a time: each is busy, and the machines that run tests have few processors.
+/// Leave to run guests: each is busy, and the machines that run tests have few processors.
 #[derive(Debug)]
-struct Permit;
+struct Permit(usize);
 
 impl Permit {
-    fn take() -> Self {
+    /// Waits for leave to run `guests` at a time. More than the limit may run when they belong together and nothing else runs.
+    fn take(guests: usize) -> Self {
+        let count = guests.min(LIMIT);
         let mut free = FREE.lock().unwrap_or_else(PoisonError::into_inner);
-        while *free == 0 {
+        while *free < count {
             free = FREED.wait(free).unwrap_or_else(PoisonError::into_inner);
         }
-        *free -= 1;
-        Self
+        *free -= count;
+        Self(count)
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        *FREE.lock().unwrap_or_else(PoisonError::into_inner) += 1;
-        FREED.notify_one();
+        *FREE.lock().unwrap_or_else(PoisonError::into_inner) += self.0;
+        FREED.notify_all();
     }
 }
 
-static FREE: Mutex<usize> = Mutex::new(2);
+const LIMIT: usize = 2;
+static FREE: Mutex<usize> = Mutex::new(LIMIT);
 static FREED: Condvar = Condvar::new();
 static NEXT: AtomicU32 = AtomicU32::new(0);
 

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
-use ocfs2_testkit::kernel::{KernelError, Output};
-use ocfs2_testkit::{fsck_clean, require_kernel, require_tool};
+use ocfs2_testkit::kernel::{KernelError, Link, Output};
+use ocfs2_testkit::{Kernel, fsck_clean, require_kernel, require_tool};
 
 /// A volume of 64 MiB that one node may mount.
 pub(crate) fn make_volume(dir: &std::path::Path) -> Option<std::path::PathBuf> {
@@ -119,4 +119,47 @@ fn long_output_arrives_whole() {
         .ok();
     let lines: Vec<_> = output.stdout.lines().collect();
     assert_eq!((lines.len(), lines[19999], lines[20000]), (20001, "19999", "end"));
+}
+
+#[test]
+fn two_guests_with_a_link_form_a_cluster_on_one_disk() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (Some(kernel), Some(mkfs)) = (require_kernel(), require_tool("mkfs.ocfs2")) else {
+        return;
+    };
+    let image = dir.path().join("shared.img");
+    std::fs::File::create(&image)
+        .and_then(|file| file.set_len(64 << 20))
+        .expect("an empty image");
+    let options = [
+        "-q",
+        "-x",
+        "-b",
+        "4096",
+        "-N",
+        "2",
+        "-J",
+        "size=4M",
+        "--cluster-stack=o2cb",
+        "--cluster-name=two",
+    ];
+    mkfs.args(options).arg(&image).run().ok();
+
+    let (one, two) = Link::pair().expect("two free ports");
+    let node = |number: u8, link| {
+        let script = format!(
+            ". $KIT/cluster.sh; cluster_up two {number} '0 1' || exit
+            mount -t ocfs2 /dev/ubda /mnt/a || exit
+            echo {number} >/mnt/a/from-{number}
+            for ((i = 0; i < 300; i++)); do [ -s /mnt/a/from-0 -a -s /mnt/a/from-1 ] && break; sleep 0.2; done
+            cat /mnt/a/from-* && touch /mnt/a/done-{number}
+            for ((i = 0; i < 300; i++)); do [ -e /mnt/a/done-0 -a -e /mnt/a/done-1 ] && break; sleep 0.2; done
+            umount /mnt/a && cluster_down two"
+        );
+        kernel.clone().disk(&image).link(link).script(script)
+    };
+    for running in Kernel::spawn_together(&[node(0, one), node(1, two)]).expect("they start") {
+        assert_eq!(running.wait().expect("it ends").ok().stdout, "0\n1\n");
+    }
+    fsck_clean(&image);
 }
