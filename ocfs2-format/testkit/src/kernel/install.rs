@@ -31,6 +31,7 @@ impl Install {
             ("bash", "bash"),
             ("stty", "coreutils"),
             ("mount", "mount"),
+            ("python3", "python3"),
         ] {
             if find_program(program).is_none() {
                 return Err(Missing {

@@ -127,6 +127,9 @@ fn two_guests_with_a_link_form_a_cluster_on_one_disk() {
     let (Some(kernel), Some(mkfs)) = (require_kernel(), require_tool("mkfs.ocfs2")) else {
         return;
     };
+    if require_tool("ip").is_none() || require_tool("o2cb").is_none() {
+        return;
+    }
     let image = dir.path().join("shared.img");
     std::fs::File::create(&image)
         .and_then(|file| file.set_len(64 << 20))
