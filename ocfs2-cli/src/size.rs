@@ -1,5 +1,4 @@
 //! Sizes on the command line.
-#![allow(dead_code, reason = "for the commands that take sizes")]
 
 /// Parses a byte count: a decimal number and an optional unit `b`, `k`, `m`, `g`, `t` or `p` of either case, 1024 based.
 ///

@@ -124,6 +124,12 @@ impl Ui {
         Some(if size.ws_col == 0 { 80 } else { size.ws_col.into() })
     }
 
+    /// Names program and release on stderr, as the traditional tools do on every run.
+    pub(crate) fn banner(&self) {
+        // Nothing can be done about a stderr that does not take the text.
+        let _ = writeln!(io::stderr(), "{} {}", self.program, env!("CARGO_PKG_VERSION"));
+    }
+
     /// Tells the user something that is worth knowing and no failure.
     pub(crate) fn note(&mut self, text: impl Display) {
         let _ = self.out.flush();

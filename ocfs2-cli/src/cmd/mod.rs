@@ -13,6 +13,7 @@ mod find;
 mod links;
 mod ls;
 mod man;
+mod mkfs;
 mod mounted;
 mod o2info;
 mod stat;
@@ -86,6 +87,12 @@ impl Entry {
         self
     }
 
+    /// Sets the exit status of a command line that makes no sense.
+    const fn usage_exit(mut self, exit: Exit) -> Self {
+        self.usage_exit = exit;
+        self
+    }
+
     /// Leaves the command out of the help.
     const fn hidden(mut self) -> Self {
         self.hidden = true;
@@ -124,6 +131,9 @@ pub(crate) static COMMANDS: &[Entry] = &[
     Entry::new::<xattr::Args>("xattr"),
     Entry::new::<du::Args>("du"),
     Entry::new::<df::Args>("df"),
+    Entry::new::<mkfs::Args>("mkfs")
+        .known_as("mkfs.ocfs2", "8")
+        .usage_exit(Exit::FAILED),
     Entry::new::<o2info::Args>("o2info").known_as("o2info", "1"),
     Entry::new::<mounted::Args>("mounted").known_as("mounted.ocfs2", "8"),
     Entry::new::<links::Args>("links"),

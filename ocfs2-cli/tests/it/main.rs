@@ -5,5 +5,6 @@ mod copy;
 mod find;
 mod frame;
 mod inspect;
+mod mkfs;
 mod o2info;
 mod run;

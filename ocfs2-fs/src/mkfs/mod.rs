@@ -33,6 +33,7 @@
 mod blocks;
 mod dirs;
 mod error;
+mod existing;
 mod extents;
 mod format;
 mod index;
@@ -46,6 +47,7 @@ mod space;
 mod writer;
 
 pub use error::MkfsError;
+pub use existing::Existing;
 pub use format::{Progress, Step, Summary, format};
 pub use options::{ClusterChoice, FeatureChoice, FeatureLevel, MkfsOptions, MountMode, VolumeType};
 pub use plan::Plan;
