@@ -567,13 +567,22 @@ impl Dinode {
                 });
             }
         }
-        if dynamic.contains(DynFeatures::INLINE_XATTR) && self.inline_xattr_area().is_none_or(|area| area.len() < 16) {
-            let found = self.i_xattr_inline_size.get().into();
-            return fail(Violation::Invalid {
-                field: "i_xattr_inline_size",
-                found,
-                why: "no room for it in the block",
-            });
+        if dynamic.contains(DynFeatures::INLINE_XATTR) {
+            let (found, limit) = (self.i_xattr_inline_size.get(), geometry.xattr_inline_size);
+            if found > limit {
+                return fail(Violation::TooLarge {
+                    field: "i_xattr_inline_size",
+                    found: found.into(),
+                    limit: limit.into(),
+                });
+            }
+            if self.inline_xattr_area().is_none_or(|area| area.len() < 16) {
+                return fail(Violation::Invalid {
+                    field: "i_xattr_inline_size",
+                    found: found.into(),
+                    why: "no room for it in the block",
+                });
+            }
         }
         self.check_contents(kind, flags, dynamic, geometry)
     }

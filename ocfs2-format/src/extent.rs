@@ -276,7 +276,9 @@ impl ExtentBlock {
     /// The first rule broken.
     pub fn check(&self, at: BlockNo, depth: Option<u16>, geometry: &Geometry) -> Result<(), Corrupt> {
         let structure = Structure::ExtentBlock;
-        self.h_signature.require(Signature::EXTENT_BLOCK, structure)?;
+        self.h_signature
+            .require(Signature::EXTENT_BLOCK, structure)
+            .map_err(|c| c.at_block(at))?;
         check_identity(structure, at, self.h_blkno.get(), self.h_fs_generation.get(), geometry)?;
         self.list()
             .check_header(geometry.extents_per_block(), depth)

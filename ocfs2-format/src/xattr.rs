@@ -307,6 +307,17 @@ pub enum XattrValue<'a> {
     Outside(&'a XattrDefValueRoot),
 }
 
+impl Xattr<'_> {
+    /// Bytes that the name and what stands behind it take, each padded to a multiple of 4.
+    pub fn stored_bytes(&self) -> usize {
+        let value = match self.value {
+            XattrValue::Local(bytes) => bytes.len().next_multiple_of(4),
+            XattrValue::Outside(_) => size_of::<XattrDefValueRoot>(),
+        };
+        self.name.len().next_multiple_of(4) + value
+    }
+}
+
 impl<'a> XattrArea<'a> {
     /// The area in `bytes`: a whole bucket, the end of a dinode, or a block behind its fixed fields.
     ///
@@ -352,6 +363,32 @@ impl<'a> XattrArea<'a> {
     /// The entries, unchecked.
     pub fn entries(&self) -> &'a [XattrEntry] {
         self.entries
+    }
+
+    /// Checks every attribute against the bounds of the area, and that none takes bytes of another.
+    ///
+    /// # Errors
+    /// The first broken entry in their order, or the first overlap.
+    pub fn check(&self) -> Result<(), Corrupt> {
+        let mut pairs = Vec::with_capacity(self.entries.len());
+        for xattr in self.iter() {
+            let xattr = xattr?;
+            pairs.push((usize::from(xattr.entry.xe_name_offset.get()), xattr.stored_bytes()));
+        }
+        pairs.sort_unstable();
+        let mut end = 0;
+        for (offset, len) in pairs {
+            if offset < end {
+                let violation = Violation::Invalid {
+                    field: "xe_name_offset",
+                    found: offset as u64,
+                    why: "name and value overlap those of another attribute",
+                };
+                return Err(Corrupt::new(self.structure, violation));
+            }
+            end = offset + len;
+        }
+        Ok(())
     }
 
     /// The attributes, each checked against the bounds of the area.
