@@ -19,7 +19,7 @@ mod xattr;
 use std::fmt;
 
 use ocfs2_format::device::IoErrorKind;
-use ocfs2_format::{BlockNo, Corrupt, Geometry, InodeNo, Structure, Violation};
+use ocfs2_format::{BlockNo, Corrupt, FileKind, Geometry, InodeNo, Structure, Violation};
 use roaring::{RoaringBitmap, RoaringTreemap};
 
 use crate::error::Error;
@@ -153,7 +153,19 @@ impl Survey<'_> {
     fn run(&mut self) {
         self.superblocks();
         self.inode_at(self.volume.system_dir());
-        self.inode_at(self.volume.root());
+        if let Some(root) = self.inode_at(self.volume.root())
+            && root.kind() != FileKind::Directory
+        {
+            let violation = Violation::Invalid {
+                field: "s_root_blkno",
+                found: root.number().0,
+                why: "it leads to no directory",
+            };
+            self.note(
+                Corrupt::new(Structure::Superblock, violation).at_block(Geometry::SUPER_BLOCK),
+                None,
+            );
+        }
         self.named_directories();
         self.system_files();
         if self.options.unnamed_inodes && !self.geometry().features.heartbeat_device() {

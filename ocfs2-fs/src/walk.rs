@@ -35,7 +35,7 @@ pub struct WalkError {
 /// A depth-first walk. See [`Volume::walk`].
 ///
 /// Holds one directory block for each level, and the number of every directory met: a directory that is met again, which
-/// a sound volume does not have, is reported and not entered.
+/// a sound volume does not have, is reported and not entered. So is one that lies deeper than a path can name.
 #[derive(Debug)]
 pub struct Walk {
     volume: Volume,
@@ -47,8 +47,12 @@ pub struct Walk {
 #[derive(Debug)]
 struct Level {
     path: PathBuf,
+    dir: InodeNo,
     entries: Entries,
 }
+
+/// Levels that a walk goes down: more than a path of `PATH_MAX` bytes has components.
+const MAX_DEPTH: usize = 2048;
 
 impl Walk {
     pub(crate) fn new(volume: Volume, path: PathBuf, inode: Inode) -> Walk {
@@ -68,17 +72,27 @@ impl Walk {
     fn visit(&mut self, path: PathBuf, inode: Inode) -> Result<WalkEntry, WalkError> {
         let depth = self.stack.len();
         if inode.kind() == FileKind::Directory {
-            if !self.seen.insert(inode.number()) {
-                let violation = Violation::Loop {
-                    field: "inode",
-                    found: inode.number().0,
-                };
-                let error = Corrupt::new(Structure::DirBlock, violation).into();
+            let (field, found) = ("inode", inode.number().0);
+            let violation = if !self.seen.insert(inode.number()) {
+                Some(Violation::Loop { field, found })
+            } else if depth >= MAX_DEPTH {
+                let why = "the directory lies deeper than a path can name";
+                Some(Violation::Invalid { field, found, why })
+            } else {
+                None
+            };
+            if let Some(violation) = violation {
+                let mut corrupt = Corrupt::new(Structure::DirBlock, violation);
+                if let Some(parent) = self.stack.last() {
+                    corrupt = corrupt.in_inode(parent.dir);
+                }
+                let error = corrupt.into();
                 return Err(WalkError { path, error });
             }
             match self.volume.entries(&inode) {
                 Ok(entries) => self.stack.push(Level {
                     path: path.clone(),
+                    dir: inode.number(),
                     entries,
                 }),
                 Err(error) => return Err(WalkError { path, error }),

@@ -189,6 +189,8 @@ fn to_info(place: XattrPlace, xattr: &ocfs2_format::Xattr<'_>) -> XattrInfo {
 pub(crate) fn list(meta: &Meta, inode: &Inode) -> Result<Vec<XattrInfo>> {
     let mut found = Vec::new();
     for_each_area(meta, inode, |place, area| {
+        // Pairs that overlap would make a list many times as large as what is on disk.
+        area.check()?;
         for xattr in area.iter() {
             found.push(to_info(place, &xattr?));
         }

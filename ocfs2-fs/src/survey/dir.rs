@@ -19,6 +19,8 @@ struct Names {
     index: Option<Vec<u64>>,
     /// Names met so far.
     count: u64,
+    /// The sum of their hashes: those of the index may not be a different choice of the same ones.
+    sum: u64,
     /// The first name that the index lacks.
     lost: Option<BlockNo>,
     /// Blocks that could not be read.
@@ -32,6 +34,7 @@ impl Survey<'_> {
         let mut names = Names {
             index: self.index(dir),
             count: 0,
+            sum: 0,
             lost: None,
             broken: 0,
         };
@@ -107,12 +110,11 @@ impl Survey<'_> {
         for entry in entries {
             self.dots(dir, at, entry, names.count);
             names.count += 1;
-            if names
-                .index
-                .as_ref()
-                .is_some_and(|index| !self.is_indexed(index, entry, at))
-            {
-                names.lost.get_or_insert(at);
+            if let Some(index) = &names.index {
+                match self.index_key_of(index, entry, at) {
+                    Some(key) => names.sum = names.sum.wrapping_add(key),
+                    None => _ = names.lost.get_or_insert(at),
+                }
             }
             if entry.is_dot() {
                 continue;
@@ -149,11 +151,12 @@ impl Survey<'_> {
         self.note(corrupt.at_offset(entry.position()), dir.number());
     }
 
-    fn is_indexed(&self, index: &[u64], entry: &DirEntry, at: BlockNo) -> bool {
-        [CharSign::Signed, CharSign::Unsigned].into_iter().any(|sign| {
-            let hash = DxHash::of(entry.name(), &self.geometry().dx_seed, sign);
-            index.binary_search(&index_key(hash, at)).is_ok()
-        })
+    /// The hash by which the index knows an entry.
+    fn index_key_of(&self, index: &[u64], entry: &DirEntry, at: BlockNo) -> Option<u64> {
+        [CharSign::Signed, CharSign::Unsigned]
+            .map(|sign| index_key(DxHash::of(entry.name(), &self.geometry().dx_seed, sign), at))
+            .into_iter()
+            .find(|key| index.binary_search(key).is_ok())
     }
 
     fn compare_with_index(&mut self, dir: &Inode, names: &Names) {
@@ -169,6 +172,9 @@ impl Survey<'_> {
                 found: index.len() as u64,
                 expected: names.count,
             };
+            self.note_at(Structure::DxRoot, root, dir.number(), violation);
+        } else if names.broken == 0 && index.iter().fold(0u64, |sum, &key| sum.wrapping_add(key)) != names.sum {
+            let violation = Violation::Rule("the index has an entry for no name");
             self.note_at(Structure::DxRoot, root, dir.number(), violation);
         }
     }

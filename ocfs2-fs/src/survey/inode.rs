@@ -207,23 +207,26 @@ impl Survey<'_> {
 
     /// Takes the clusters of an extent for their owner and returns those that nothing owned before. Clusters that are not
     /// marked as shared have one owner.
-    pub(super) fn claim_clusters(&mut self, owner: InodeNo, extent: &Extent) -> RoaringBitmap {
+    pub(super) fn claim_clusters(&mut self, owner: InodeNo, extent: &Extent) -> Fresh {
         let Some(range) = self.clusters_of(extent) else {
-            return RoaringBitmap::new();
+            return Fresh::None;
         };
         let known = self.clusters.range_cardinality(range.clone());
         if known > 0 && !extent.flags.contains(ExtentFlags::REFCOUNTED) {
             let violation = Violation::Claimed { found: extent.blkno.0 };
             self.note(Corrupt::new(Structure::ExtentList, violation), owner);
         }
-        let mut fresh = RoaringBitmap::new();
-        if known < u64::from(extent.clusters) {
-            fresh.insert_range(range.clone());
-            if known > 0 {
-                fresh -= &self.clusters;
-            }
-            self.clusters.insert_range(range);
+        if known == u64::from(extent.clusters) {
+            return Fresh::None;
         }
+        let fresh = if known == 0 {
+            Fresh::All(range.clone())
+        } else {
+            let mut some = RoaringBitmap::new();
+            some.insert_range(range.clone());
+            Fresh::Some(some - &self.clusters)
+        };
+        self.clusters.insert_range(range);
         fresh
     }
 
@@ -239,9 +242,7 @@ impl Survey<'_> {
         let there = self.blocks_on_device(extent.blkno, blocks, inode);
         let end_of_device = (extent.blkno.0 + there) << geometry.block_size_bits;
         let mut buf = Vec::new();
-        let fresh = self.claim_clusters(inode.number(), extent);
-        let mut runs = fresh.iter();
-        while let Some(run) = runs.next_range() {
+        for run in self.claim_clusters(inode.number(), extent).runs() {
             let start = u64::from(*run.start()) << geometry.cluster_size_bits;
             let end = ((u64::from(*run.end()) + 1) << geometry.cluster_size_bits).min(end_of_device);
             let mut at = start;
@@ -257,6 +258,34 @@ impl Survey<'_> {
                 }
                 self.report.data_bytes += len;
                 at += len;
+            }
+        }
+    }
+}
+
+/// The clusters of an extent that nothing owned before.
+pub(super) enum Fresh {
+    None,
+    All(RangeInclusive<u32>),
+    Some(RoaringBitmap),
+}
+
+impl Fresh {
+    pub(super) fn len(&self) -> u64 {
+        match self {
+            Fresh::None => 0,
+            Fresh::All(range) => u64::from(range.end() - range.start()) + 1,
+            Fresh::Some(set) => set.len(),
+        }
+    }
+
+    fn runs(self) -> Vec<RangeInclusive<u32>> {
+        match self {
+            Fresh::None => Vec::new(),
+            Fresh::All(range) => vec![range],
+            Fresh::Some(set) => {
+                let mut numbers = set.iter();
+                std::iter::from_fn(|| numbers.next_range()).collect()
             }
         }
     }

@@ -2,8 +2,8 @@
 
 use ocfs2_format::quota::QuotaKind;
 use ocfs2_format::{
-    BlockNo, Contents, Corrupt, Dinode, FeatureCompat, GroupDesc, InodeNo, SlotNum, Structure, SystemFile, Violation,
-    test_bit,
+    BlockNo, Contents, Corrupt, Dinode, FeatureCompat, FeatureIncompat, GroupDesc, InodeNo, SlotNum, Structure,
+    SystemFile, Violation, test_bit,
 };
 use ocfs2_journal::Log;
 
@@ -12,6 +12,7 @@ use crate::alloc::Group;
 use crate::error::{Error, Result};
 use crate::inode::Inode;
 use crate::superblock;
+use crate::system::journal_info;
 
 impl Survey<'_> {
     /// Judges the superblock's copies; the one that the volume was opened with is sound.
@@ -19,6 +20,14 @@ impl Survey<'_> {
         let geometry = *self.geometry();
         let owner = InodeNo(ocfs2_format::Geometry::SUPER_BLOCK.0);
         self.claim(owner.block(), Structure::Superblock, Dinode::CHECK_OFFSET, owner);
+        let stack = FeatureIncompat::USERSPACE_STACK | FeatureIncompat::CLUSTERINFO;
+        let cluster = &self.volume.superblock().s_cluster_info;
+        if geometry.features.incompat.intersects(stack) && cluster.stack().len() != cluster.ci_stack.len() {
+            let violation = Violation::Name {
+                why: "the cluster stack has a name of four characters",
+            };
+            self.note_at(Structure::Superblock, owner.block(), owner, violation);
+        }
         if !geometry.features.compat.contains(FeatureCompat::BACKUP_SUPER) {
             return;
         }
@@ -91,7 +100,8 @@ impl Survey<'_> {
             SystemFile::SlotMap => volume.slot_map().map(drop),
             SystemFile::Heartbeat => volume.heartbeats().map(drop),
             SystemFile::Journal => self.journal(inode, slot),
-            SystemFile::LocalAlloc => volume.local_alloc(slot).map(drop),
+            SystemFile::LocalAlloc => self.local_alloc(slot, inode),
+            SystemFile::InodeAlloc | SystemFile::ExtentAlloc => self.suballocator(inode),
             SystemFile::TruncateLog => volume.truncate_log(slot).map(drop),
             SystemFile::OrphanDir => volume.orphans(slot).map(drop),
             SystemFile::UserQuota => volume.global_quota(QuotaKind::User).map(drop),
@@ -101,6 +111,34 @@ impl Survey<'_> {
             // Visited as inodes.
             _ => Ok(()),
         }
+    }
+
+    /// A slot that was given up cleanly has no window.
+    fn local_alloc(&mut self, slot: SlotNum, inode: &Inode) -> Result<()> {
+        let volume = self.volume;
+        let info = volume.local_alloc(slot)?;
+        let empty = info.start.0 == 0 && info.total == 0 && info.used == 0;
+        if !empty && !journal_info(volume.meta(), volume.system(), slot)?.dirty {
+            let violation = Violation::Rule("the slot's journal is clean, its window is not given back");
+            self.note_at(Structure::LocalAlloc, inode.number().block(), inode.number(), violation);
+        }
+        Ok(())
+    }
+
+    /// With the discontig-bg feature, the extents of a group begin where a full-size bitmap would go on.
+    fn suballocator(&mut self, inode: &Inode) -> Result<()> {
+        let limit = self.geometry().suballoc_bitmap_bytes();
+        // Broken groups were reported when the inode was visited.
+        for group in self.volume.groups(inode)?.flatten() {
+            let found = group.desc().bg_size.get();
+            if found > limit {
+                let (found, limit) = (found.into(), limit.into());
+                let field = "bg_size";
+                let violation = Violation::TooLarge { field, found, limit };
+                self.note_at(Structure::GroupDesc, group.block(), inode.number(), violation);
+            }
+        }
+        Ok(())
     }
 
     /// Scans a journal, dirty or not: nothing in it is taken for granted.

@@ -133,44 +133,35 @@ impl Survey<'_> {
                 return None;
             }
         };
-        let mut places = Vec::new();
+        let mut sound = true;
         for entry in parsed.entries() {
             self.report.xattrs += 1;
             match parsed.attribute(entry) {
-                Ok(xattr) => {
-                    places.push((usize::from(entry.xe_name_offset.get()), pair_len(&xattr)));
-                    self.attribute(inode, area, &xattr);
+                Ok(xattr) => self.attribute(inode, area, &xattr),
+                Err(corrupt) => {
+                    sound = false;
+                    self.note(corrupt.at_block(area.at), inode.number());
                 }
-                Err(corrupt) => self.note(corrupt.at_block(area.at), inode.number()),
             }
         }
-        if area.structure == Structure::XattrBucket {
-            let bits = self.geometry().block_size_bits;
-            if let Some(&(offset, _)) = places
-                .iter()
-                .find(|(at, len)| at >> bits != (at + len.saturating_sub(1)) >> bits)
-            {
-                let violation = Violation::Invalid {
-                    field: "xe_name_offset",
-                    found: offset as u64,
-                    why: "name and value cross the end of a block",
-                };
-                self.note_at(area.structure, area.at, inode.number(), violation);
-            }
-        }
-        places.sort_unstable();
-        if let Some(pair) = places.windows(2).find(|pair| pair[0].0 + pair[0].1 > pair[1].0) {
-            let violation = Violation::Invalid {
-                field: "xe_name_offset",
-                found: pair[1].0 as u64,
-                why: "names and values overlap",
-            };
-            self.note_at(area.structure, area.at, inode.number(), violation);
+        if let (true, Err(corrupt)) = (sound, parsed.check()) {
+            self.note(corrupt.at_block(area.at), inode.number());
         }
         Some(parsed)
     }
 
     fn attribute(&mut self, inode: &Inode, area: Area, xattr: &Xattr<'_>) {
+        // A reader of blocks would find half of the pair.
+        let (start, bits) = (xattr.entry.xe_name_offset.get(), self.geometry().block_size_bits);
+        let last = usize::from(start) + xattr.stored_bytes().saturating_sub(1);
+        if area.structure == Structure::XattrBucket && usize::from(start) >> bits != last >> bits {
+            let violation = Violation::Invalid {
+                field: "xe_name_offset",
+                found: start.into(),
+                why: "name and value cross the end of a block",
+            };
+            self.note_at(area.structure, area.at, inode.number(), violation);
+        }
         let stored = xattr.entry.xe_name_hash.get();
         let known = [CharSign::Signed, CharSign::Unsigned]
             .map(|sign| xattr_name_hash(self.geometry().uuid_hash, xattr.name, sign));
@@ -249,15 +240,6 @@ impl Survey<'_> {
             }
         }
     }
-}
-
-/// Bytes of a name and what stands behind it, each padded to a multiple of 4.
-fn pair_len(xattr: &Xattr<'_>) -> usize {
-    let value = match xattr.value {
-        XattrValue::Local(bytes) => bytes.len().next_multiple_of(4),
-        XattrValue::Outside(_) => size_of::<XattrDefValueRoot>(),
-    };
-    xattr.name.len().next_multiple_of(4) + value
 }
 
 fn place(error: Error, at: BlockNo) -> Error {
