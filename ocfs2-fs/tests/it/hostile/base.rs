@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use ocfs2_format::device::{BlockDevice, Durability, MemDevice};
-use ocfs2_format::{BlockCheck, Dinode, Geometry};
+use ocfs2_format::jbd2::Superblock;
+use ocfs2_format::{BlockCheck, Geometry};
 use ocfs2_fs::{OpenOptions, Result, SurveyOptions, SurveyedBlock, Volume};
-use ocfs2_testkit::golden::Golden;
+use ocfs2_testkit::golden::{self, Golden};
 use zerocopy::FromBytes;
 
 /// An undamaged volume. Loaded once for all tests of the process.
@@ -20,6 +21,11 @@ pub(crate) struct Base {
 }
 
 impl Base {
+    /// The golden image of that name.
+    pub(crate) fn named(name: &str) -> Arc<Base> {
+        Base::of(golden::named(name))
+    }
+
     pub(crate) fn of(golden: &'static Golden) -> Arc<Base> {
         type Loaded = Mutex<BTreeMap<&'static str, Arc<OnceLock<Arc<Base>>>>>;
         static LOADED: Loaded = Mutex::new(BTreeMap::new());
@@ -70,23 +76,23 @@ impl Base {
                     .expect("memory does not fail");
             }
         }
-        let base = Base {
+        for slot in volume.slots() {
+            let log = volume.journal_map(slot).expect("it opened before");
+            let at = log.block(0).expect("a journal has blocks").0 << self.geometry.block_size_bits;
+            let mut bytes = [0; size_of::<Superblock>()];
+            device.read(at, &mut bytes).expect("memory does not fail");
+            let superblock = Superblock::mut_from_bytes(&mut bytes).expect("the sizes are the same");
+            superblock.s_start.set(0);
+            superblock.seal();
+            device
+                .write(at, &bytes, Durability::Cached)
+                .expect("memory does not fail");
+        }
+        Base {
             name: self.name,
             geometry: self.geometry,
             device,
             blocks: self.blocks.clone(),
-        };
-        let copy = base.copy();
-        for journal in volume.journals().expect("it opened before") {
-            let inode = base.blocks.iter().find(|block| block.block == journal.inode.block());
-            copy.forge(inode.expect("journals have inodes"), |bytes| {
-                let dinode = Dinode::mut_from_bytes(bytes).expect("a block");
-                dinode.journal_mut().ij_flags.set(0);
-            });
-        }
-        Base {
-            device: copy.device,
-            ..base
         }
     }
 
