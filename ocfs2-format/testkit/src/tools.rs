@@ -14,6 +14,7 @@ pub struct Tool {
     args: Vec<OsString>,
     stdin: Vec<u8>,
     dir: Option<PathBuf>,
+    memory_kib: Option<u64>,
 }
 
 /// What a program left behind.
@@ -36,6 +37,7 @@ impl Tool {
             args: Vec::new(),
             stdin: Vec::new(),
             dir: None,
+            memory_kib: None,
         })
     }
 
@@ -63,6 +65,12 @@ impl Tool {
         self
     }
 
+    /// Limits the program's address space.
+    pub fn memory_kib(mut self, memory_kib: u64) -> Self {
+        self.memory_kib = Some(memory_kib);
+        self
+    }
+
     /// Runs the program to its end.
     ///
     /// # Panics
@@ -79,7 +87,15 @@ impl Tool {
         let stdin = self
             .stdin_file()
             .unwrap_or_else(|error| panic!("{call}: cannot prepare its input: {error}"));
-        let mut command = Command::new(&self.program);
+        let mut command = match self.memory_kib {
+            None => Command::new(&self.program),
+            Some(kib) => {
+                let mut shell = Command::new("sh");
+                shell.args(["-c", "ulimit -v $0 && exec \"$@\"", &kib.to_string()]);
+                shell.arg(&self.program);
+                shell
+            }
+        };
         command
             .args(&self.args)
             .stdin(stdin)
@@ -179,8 +195,16 @@ impl FsckReport {
 /// When the program is not installed; tests call [`require_tool`](crate::require_tool) first.
 #[track_caller]
 pub fn fsck(image: impl AsRef<Path>) -> FsckReport {
-    FsckReport::parse(&reference("fsck.ocfs2").arg("-fn").arg(image.as_ref()).run())
+    let image = image.as_ref();
+    let bytes = image.metadata().map_or(0, |meta| meta.len());
+    // Its cache takes what it can get, which costs seconds; a bit for each cluster and the like is what it needs.
+    let memory_kib = FSCK_MEMORY_KIB + bytes / (4 << 20);
+    let fsck = reference("fsck.ocfs2").memory_kib(memory_kib);
+    FsckReport::parse(&fsck.arg("-fn").arg(image).run())
 }
+
+/// Address space of `fsck.ocfs2` besides what it needs for the size of the volume.
+const FSCK_MEMORY_KIB: u64 = 64 << 10;
 
 /// Asserts that `fsck.ocfs2` goes through all passes and finds nothing.
 ///

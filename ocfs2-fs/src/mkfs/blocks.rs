@@ -10,7 +10,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use super::dirs::{self, Entry};
 use super::extents::Extents;
-use super::layout::{Directory, Layout, MetaBlock, Suballoc};
+use super::layout::{Directory, HEARTBEAT_BLOCKS, Layout, MetaBlock, Suballoc};
 use super::plan::Plan;
 use super::space::Run;
 
@@ -133,8 +133,15 @@ impl<'a> Builder<'a> {
                     let clusters = self.layout.inode_group.len as u16;
                     dinode.chains(&groups, clusters);
                 }
-                SystemFile::SlotMap => blocks.extend(dinode.whole_run(self.layout.slot_map)),
-                SystemFile::Heartbeat => blocks.extend(dinode.whole_run(Some(self.layout.heartbeat))),
+                SystemFile::SlotMap => {
+                    let extents = self.layout.slot_map.map(Extents::from).unwrap_or_default();
+                    let bytes = self.geometry.clusters_to_bytes(extents.clusters());
+                    blocks.extend(dinode.extents(&extents, bytes));
+                }
+                SystemFile::Heartbeat => {
+                    let region = HEARTBEAT_BLOCKS << self.geometry.block_size_bits;
+                    blocks.extend(dinode.extents(&self.layout.heartbeat.into(), region));
+                }
                 SystemFile::GlobalBitmap => self.global_bitmap(&mut dinode),
                 SystemFile::ExtentAlloc => {
                     dinode.chains(&self.layout.extent_alloc[slot], self.plan.suballoc_clusters())
@@ -486,9 +493,7 @@ impl<'a> Builder<'a> {
         let packed = dirs::pack(geometry, entries);
         let (contents, free_list) = dirs::blocks(geometry, directory, first, &packed);
         let size = (contents.len() as u64) << geometry.block_size_bits;
-        let mut extents = Extents::default();
-        extents.push(run);
-        let mut blocks = inode.extents(&extents, size);
+        let mut blocks = inode.extents(&run.into(), size);
         if let Some(place) = directory.index {
             inode.view().i_dyn_features.set(DynFeatures::INDEXED_DIR.bits());
             inode.view().i_dx_root.set(place.block.0);
@@ -551,14 +556,6 @@ impl NewInode<'_> {
         let blocks = extents.fill(geometry, dinode.extent_list_mut());
         let block = |(place, bytes): (MetaBlock, _)| Block::new(place.block, bytes, ExtentBlock::CHECK_OFFSET);
         blocks.into_iter().map(block).collect()
-    }
-
-    /// Makes it a file that uses all of one run.
-    fn whole_run(&mut self, run: Option<Run>) -> Vec<Block> {
-        let mut extents = Extents::default();
-        run.into_iter().for_each(|run| extents.push(run));
-        let bytes = self.geometry.clusters_to_bytes(extents.clusters());
-        self.extents(&extents, bytes)
     }
 
     /// Makes it an allocator of blocks.

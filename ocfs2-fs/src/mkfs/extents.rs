@@ -92,6 +92,15 @@ impl Extents {
     }
 }
 
+impl From<Run> for Extents {
+    fn from(run: Run) -> Extents {
+        Extents {
+            runs: vec![run],
+            ..Extents::default()
+        }
+    }
+}
+
 fn extent_block(geometry: &Geometry, place: MetaBlock, depth: u16, next_leaf: u64, records: &[ExtentRec]) -> Vec<u8> {
     let mut bytes = vec![0; geometry.block_size()];
     let block = super::blocks::view::<ExtentBlock>(&mut bytes);

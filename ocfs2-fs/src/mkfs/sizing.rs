@@ -25,20 +25,20 @@ impl Sizes {
         if device_bytes == 0 {
             return Err(MkfsError::EmptyDevice);
         }
+        check_block_and_cluster_size(options)?;
+        let device_bytes = match options.heartbeat_device {
+            true => device_bytes.min(heartbeat_bytes(options)),
+            false => device_bytes,
+        };
         let (block_size, volume_bytes) = block_and_volume_size(device_bytes, options)?;
         let large_files = matches!(options.volume_type, Some(VolumeType::Datafiles | VolumeType::Vmstore));
-        if let (true, Some(volume_type), true) = (large_files, options.volume_type, volume_bytes < 2 * GIB) {
-            let volume_type = volume_type.name();
-            return Err(MkfsError::TooSmallForType { volume_type });
-        }
-        let cluster_size = match options.cluster_size {
-            Some(bytes) if bytes.is_power_of_two() && (4096..=1 << 20).contains(&bytes) => bytes,
-            Some(bytes) => return Err(MkfsError::ClusterSize { bytes }),
-            None => default_cluster_size(volume_bytes, large_files),
-        };
-        let volume_bytes = match (options.heartbeat_device, options.blocks) {
-            (true, None) => volume_bytes.min(heartbeat_bytes(block_size, cluster_size)),
-            _ => volume_bytes,
+        let cluster_size = match (options.cluster_size, options.volume_type) {
+            (Some(bytes), _) => bytes,
+            (None, Some(volume_type)) if large_files && volume_bytes < 2 * GIB => {
+                let volume_type = volume_type.name();
+                return Err(MkfsError::TooSmallForType { volume_type });
+            }
+            (None, _) => default_cluster_size(volume_bytes, large_files),
         };
         let clusters = volume_bytes / u64::from(cluster_size);
         let clusters = u32::try_from(clusters).map_err(|_| MkfsError::TooManyClusters { clusters, cluster_size })?;
@@ -77,22 +77,34 @@ impl Sizes {
     }
 }
 
-/// Block size, and the bytes of the device that are meant to be used.
-fn block_and_volume_size(device_bytes: u64, options: &MkfsOptions) -> Result<(u32, u64), MkfsError> {
+fn check_block_and_cluster_size(options: &MkfsOptions) -> Result<(), MkfsError> {
     let sector_size = options.sector_size;
-    let chosen = match options.block_size {
+    match options.block_size {
         Some(bytes) if !bytes.is_power_of_two() || !(512..=4096).contains(&bytes) => {
             return Err(MkfsError::BlockSize { bytes });
         }
         Some(bytes) if bytes < sector_size => return Err(MkfsError::BelowSector { bytes, sector_size }),
-        chosen => chosen,
-    };
-    if sector_size > 4096 {
-        return Err(MkfsError::BelowSector {
-            bytes: 4096,
-            sector_size,
-        });
+        None if sector_size > 4096 => {
+            return Err(MkfsError::BelowSector {
+                bytes: 4096,
+                sector_size,
+            });
+        }
+        _ => {}
     }
+    match options.cluster_size {
+        Some(bytes) if !bytes.is_power_of_two() || !(4096..=1 << 20).contains(&bytes) => {
+            Err(MkfsError::ClusterSize { bytes })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Block size, and the bytes of the device that are meant to be used.
+fn block_and_volume_size(device_bytes: u64, options: &MkfsOptions) -> Result<(u32, u64), MkfsError> {
+    let chosen = options
+        .block_size
+        .or(options.heartbeat_device.then(|| heartbeat_block_size(options)));
     // Blocks that the caller counts before it is known how large they are have 4096 bytes.
     let unit = u64::from(chosen.unwrap_or(4096));
     let bytes = match options.blocks {
@@ -105,8 +117,7 @@ fn block_and_volume_size(device_bytes: u64, options: &MkfsOptions) -> Result<(u3
             wanted * unit
         }
     };
-    let heartbeat_default = (options.heartbeat_device).then_some(512);
-    let block_size = chosen.unwrap_or_else(|| heartbeat_default.unwrap_or(default_block_size(bytes)).max(sector_size));
+    let block_size = chosen.unwrap_or_else(|| default_block_size(bytes).max(options.sector_size));
     let volume_bytes = match options.blocks {
         Some(blocks) => blocks * u64::from(block_size),
         None => bytes,
@@ -234,12 +245,18 @@ fn extent_groups(volume_bytes: u64, group_bytes: u32, slots: u16, large_files: b
 }
 
 /// Bytes that a heartbeat device takes of a larger one: enough for the region and the files that lead to it.
-fn heartbeat_bytes(block_size: u32, cluster_size: u32) -> u64 {
+fn heartbeat_bytes(options: &MkfsOptions) -> u64 {
+    let block_size = heartbeat_block_size(options);
+    let cluster_size = options.cluster_size.unwrap_or(4096);
     let blocks = |count: u32| u64::from((count * block_size).next_multiple_of(cluster_size));
     let cluster = u64::from(cluster_size);
     // Leading area and superblock; descriptor; inodes; two directories; region.
     let needed = blocks(3) + cluster + blocks(super::layout::first_inodes(0)) + 2 * cluster + blocks(256);
     needed.max(1 << 20).max(512 * u64::from(block_size))
+}
+
+fn heartbeat_block_size(options: &MkfsOptions) -> u32 {
+    options.block_size.unwrap_or(512.max(options.sector_size))
 }
 
 const GIB: u64 = 1 << 30;

@@ -2,6 +2,7 @@
 
 mod hostile;
 mod live;
+mod mkfs;
 mod observe;
 mod reading;
 mod survey;
