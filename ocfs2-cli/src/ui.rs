@@ -23,7 +23,7 @@ pub(crate) struct OutputArgs {
 }
 
 /// Number of the layout of the JSON documents, in each of them as `schema`.
-const SCHEMA: u32 = 1;
+pub(crate) const SCHEMA: u32 = 1;
 
 /// Size of the buffer in front of stdout.
 const BUFFER_BYTES: usize = 64 << 10;

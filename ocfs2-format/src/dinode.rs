@@ -471,6 +471,13 @@ impl Dinode {
         InlineData::mut_from_bytes(self.id2_mut()).expect("the view includes 320 bytes of contents")
     }
 
+    /// The bytes of inline data: `id_count` of them, or as many as the block has, whatever the flags say.
+    pub fn inline_bytes(&self) -> &[u8] {
+        let inline = self.inline_data();
+        let count = usize::from(inline.id_count.get()).min(inline.id_data.len());
+        &inline.id_data[..count]
+    }
+
     /// The bytes of a fast symlink's target and what follows it, whatever the flags say.
     pub fn symlink_area(&self) -> &[u8] {
         self.id2()

@@ -113,6 +113,8 @@ macro_rules! structures {
 }
 
 structures! {
+    /// A block of any kind.
+    Block = "block",
     /// The superblock or one of its backups.
     Superblock = "superblock",
     /// An inode block.

@@ -24,6 +24,7 @@ mod geometry;
 mod hash;
 mod heartbeat;
 mod image;
+mod lock_id;
 mod ocfs1;
 mod prim;
 mod refcount;
@@ -52,12 +53,13 @@ pub use geometry::Geometry;
 pub use hash::{CharSign, DxHash, uuid_hash, xattr_name_hash};
 pub use heartbeat::HeartbeatBlock;
 pub use image::ImageHeader;
+pub use lock_id::{BadLockName, LockId, LockKind};
 pub use ocfs1::{LEADING_FILL, LEADING_TEXT, LEADING_TEXT_OFFSETS, fill_leading_area, is_ocfs1};
 pub use prim::{BlockNo, ClusterNo, Generation, InodeNo, NodeNum, SlotNum};
 pub use refcount::{RefcountBlock, RefcountFlags, RefcountList, RefcountRec};
 pub use signature::Signature;
 pub use slot_map::{ExtendedSlot, OLD_SLOT_EMPTY, SlotMap};
-pub use superblock::{ClusterInfo, StackFlags, SuperBlock, SuperBlockError, check_superblock};
+pub use superblock::{ClusterInfo, StackFlags, SuperBlock, SuperBlockError, check_superblock, claimed_geometry};
 pub use system_file::SystemFile;
 pub use xattr::{
     AclEntry, Xattr, XattrArea, XattrBlock, XattrBlockFlags, XattrDefValueRoot, XattrEntry, XattrHeader,

@@ -51,7 +51,8 @@ impl Signature {
         Err(Corrupt::new(structure, violation))
     }
 
-    fn name(self) -> &'static str {
+    /// The text of a known signature.
+    pub fn name(self) -> &'static str {
         match self {
             Signature::SUPER_BLOCK => "OCFSV2",
             Signature::INODE => "INODE01",

@@ -237,25 +237,14 @@ pub fn check_superblock(dinode: &Dinode, at: BlockNo) -> Result<Geometry, SuperB
             why: "1 to 255 are possible",
         });
     }
-    let clusters = dinode.i_clusters.get();
-    if clusters == 0 {
+    if dinode.i_clusters.get() == 0 {
         return fail(Violation::Invalid {
             field: "i_clusters",
             found: 0,
             why: "a volume has clusters",
         });
     }
-    let geometry = Geometry {
-        block_size_bits: block_bits as u8,
-        cluster_size_bits: cluster_bits as u8,
-        clusters,
-        features,
-        generation: Generation(dinode.i_fs_generation.get()),
-        max_slots,
-        xattr_inline_size: sb.s_xattr_inline_size.get(),
-        uuid_hash: sb.s_uuid_hash.get(),
-        dx_seed: sb.s_dx_seed.map(le::U32::get),
-    };
+    let geometry = geometry_of(dinode, block_bits as u8, cluster_bits as u8);
     for (field, blkno) in [
         ("s_root_blkno", sb.s_root_blkno.get()),
         ("s_system_dir_blkno", sb.s_system_dir_blkno.get()),
@@ -293,6 +282,54 @@ pub fn check_superblock(dinode: &Dinode, at: BlockNo) -> Result<Geometry, SuperB
         });
     }
     Ok(geometry)
+}
+
+/// The geometry that a superblock claims, damaged or not: checked only as far as blocks can be addressed by it.
+///
+/// For programs that show what is there. Nothing else may trust the result; [`check_superblock`] is for that.
+///
+/// # Errors
+/// When the signature is missing, block or cluster size are impossible, or the volume needs something unknown here.
+pub fn claimed_geometry(dinode: &Dinode) -> Result<Geometry, SuperBlockError> {
+    let structure = Structure::Superblock;
+    dinode.i_signature.require(Signature::SUPER_BLOCK, structure)?;
+    let sb = dinode.super_block();
+    let expected = dinode.as_bytes().len().trailing_zeros();
+    let block_bits = sb.s_blocksize_bits.get();
+    if block_bits != expected || !(9..=12).contains(&block_bits) {
+        let violation = Violation::Unexpected {
+            field: "s_blocksize_bits",
+            found: block_bits.into(),
+            expected: expected.into(),
+        };
+        return Err(Corrupt::new(structure, violation).into());
+    }
+    let cluster_bits = sb.s_clustersize_bits.get();
+    if !(12..=20).contains(&cluster_bits) {
+        let violation = Violation::Invalid {
+            field: "s_clustersize_bits",
+            found: cluster_bits.into(),
+            why: "12 (4 KiB) to 20 (1 MiB) are possible",
+        };
+        return Err(Corrupt::new(structure, violation).into());
+    }
+    sb.features().check_readable()?;
+    Ok(geometry_of(dinode, block_bits as u8, cluster_bits as u8))
+}
+
+fn geometry_of(dinode: &Dinode, block_size_bits: u8, cluster_size_bits: u8) -> Geometry {
+    let sb = dinode.super_block();
+    Geometry {
+        block_size_bits,
+        cluster_size_bits,
+        clusters: dinode.i_clusters.get(),
+        features: sb.features(),
+        generation: Generation(dinode.i_fs_generation.get()),
+        max_slots: sb.s_max_slots.get(),
+        xattr_inline_size: sb.s_xattr_inline_size.get(),
+        uuid_hash: sb.s_uuid_hash.get(),
+        dx_seed: sb.s_dx_seed.map(le::U32::get),
+    }
 }
 
 fn until_nul(bytes: &[u8]) -> &[u8] {

@@ -45,7 +45,7 @@ impl Group {
 }
 
 /// Runs of clear bits among the first `bits` of a bitmap.
-fn free_runs(bitmap: &[u8], bits: u16) -> impl Iterator<Item = (u16, u16)> + '_ {
+pub(crate) fn free_runs(bitmap: &[u8], bits: u16) -> impl Iterator<Item = (u16, u16)> + '_ {
     let mut next = 0;
     std::iter::from_fn(move || {
         while next < bits && test_bit(bitmap, next.into()) {

@@ -18,6 +18,7 @@ use quick_cache::sync::Cache;
 use zerocopy::FromBytes;
 
 use crate::error::Result;
+use crate::volume::OpenOptions;
 
 /// One flipped bit that a check found and put right in memory. The device still holds the wrong one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +46,8 @@ pub(crate) struct Meta {
     device: Arc<dyn BlockDevice>,
     geometry: Geometry,
     cache: Cache<u64, Arc<Chunk>, ByBytes>,
+    /// Whether check codes are looked at, on a volume that has them.
+    verify: bool,
     /// By block: a damaged block that is read often is reported once.
     corrections: Mutex<BTreeMap<BlockNo, Correction>>,
 }
@@ -93,6 +96,11 @@ impl Deref for BlockBuf {
 }
 
 impl BlockBuf {
+    /// A copy of bytes that were read otherwise.
+    pub(crate) fn of_copy(bytes: &[u8]) -> BlockBuf {
+        BlockBuf(Repr::Copy(bytes.into()))
+    }
+
     /// Marks the block as verified, so that the next reader of the cached bytes need not compute its CRC.
     fn mark_good(&self, block_size: usize) {
         if let Repr::Cached { chunk, start, .. } = &self.0 {
@@ -114,12 +122,14 @@ impl Meta {
     /// Corrections that are remembered; more than that and the volume needs a check anyway.
     const MAX_CORRECTIONS: usize = 4096;
 
-    pub(crate) fn new(device: Arc<dyn BlockDevice>, geometry: Geometry, cache_bytes: u64) -> Self {
+    pub(crate) fn new(device: Arc<dyn BlockDevice>, geometry: Geometry, options: &OpenOptions) -> Self {
+        let cache_bytes = options.cache_bytes;
         let items = (cache_bytes / Self::CHUNK).max(16) as usize;
         Meta {
             device,
             geometry,
             cache: Cache::with_weighter(items, cache_bytes.max(16 * Self::CHUNK), ByBytes),
+            verify: geometry.features.metaecc() && !options.lenient,
             corrections: Mutex::default(),
         }
     }
@@ -158,8 +168,12 @@ impl Meta {
     /// The bytes of a block, unchecked.
     pub(crate) fn raw(&self, at: BlockNo, structure: Structure, locality: Locality) -> Result<BlockBuf> {
         self.require_inside(at, 1, structure)?;
+        self.bytes(at, locality)
+    }
+
+    /// The bytes of any block of the device; the caller has made sure that its byte offset fits in 64 bits.
+    pub(crate) fn bytes(&self, at: BlockNo, locality: Locality) -> Result<BlockBuf> {
         let block_size = self.geometry.block_size();
-        // Inside the volume, whose byte length fits in 52 bits.
         let offset = at.0 << self.geometry.block_size_bits;
         let unit = self.unit(locality);
         let key = (offset / unit) << 1 | u64::from(locality == Locality::Clustered);
@@ -168,7 +182,7 @@ impl Meta {
             .get_or_insert_with(&key, || self.read_chunk(offset / unit * unit, unit))
         {
             // A bad sector among the neighbours must not hide this block.
-            Err(_) if locality == Locality::Clustered => return self.raw(at, structure, Locality::Scattered),
+            Err(_) if locality == Locality::Clustered => return self.bytes(at, Locality::Scattered),
             read => read?,
         };
         let start = (offset % unit) as usize;
@@ -194,7 +208,7 @@ impl Meta {
         locality: Locality,
     ) -> Result<BlockBuf> {
         let block = self.raw(at, structure, locality)?;
-        if !self.geometry.features.metaecc() || block.is_marked_good(self.geometry.block_size()) {
+        if !self.verify || block.is_marked_good(self.geometry.block_size()) {
             return Ok(block);
         }
         if BlockCheck::is_good(&block, check_offset) {
@@ -220,7 +234,7 @@ impl Meta {
         }
         let bucket = BlockBuf(Repr::Copy(bytes.into()));
         let check_offset = 8;
-        if !self.geometry.features.metaecc() || BlockCheck::is_good(&bucket, check_offset) {
+        if !self.verify || BlockCheck::is_good(&bucket, check_offset) {
             return Ok(bucket);
         }
         self.correct(&bucket, at, structure, check_offset)

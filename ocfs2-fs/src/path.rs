@@ -11,7 +11,7 @@ use crate::inode::Inode;
 use crate::volume::Volume;
 
 /// Symbolic links followed on the way to one inode, as the kernel limits them.
-const MAX_LINKS: u32 = 40;
+pub(crate) const MAX_LINKS: u32 = 40;
 
 /// Resolves a path from the root directory. An absolute link target begins at the volume's own root.
 pub(crate) fn resolve(volume: &Volume, path: &Path, follow_last: bool) -> Result<Inode> {
@@ -54,7 +54,7 @@ pub(crate) fn resolve(volume: &Volume, path: &Path, follow_last: bool) -> Result
 }
 
 /// The components of a path, last first.
-fn components(path: &[u8]) -> Vec<Vec<u8>> {
+pub(crate) fn components(path: &[u8]) -> Vec<Vec<u8>> {
     path.split(|&byte| byte == b'/')
         .filter(|name| !name.is_empty())
         .rev()

@@ -5,7 +5,7 @@
 use ocfs2_format::device::BlockDevice;
 use ocfs2_format::{
     BACKUP_OFFSETS, BlockCheck, BlockNo, Corrupt, Dinode, Geometry, ImageHeader, Signature, Structure, SuperBlockError,
-    Unsupported, Verdict, Violation, check_superblock, is_ocfs1,
+    Unsupported, Verdict, Violation, check_superblock, claimed_geometry, is_ocfs1,
 };
 
 use crate::error::{Error, Result};
@@ -58,6 +58,25 @@ pub(crate) fn find_backup(device: &dyn BlockDevice, number: u32) -> Result<Found
         }
     }
     Err(first_error.unwrap_or(missing))
+}
+
+/// The superblock, or backup `number`, of any block size, as long as it is one at all.
+pub(crate) fn find_damaged(device: &dyn BlockDevice, backup: Option<u32>) -> Option<FoundSuper> {
+    let backup = match backup {
+        None => None,
+        Some(number) => Some(*BACKUP_OFFSETS.get(number.checked_sub(1)? as usize)?),
+    };
+    (9..=12u8).find_map(|bits| {
+        let mut block = vec![0; 1 << bits];
+        let offset = backup.unwrap_or(Geometry::SUPER_BLOCK.0 << bits);
+        read_bytes(device, offset, &mut block).ok()?;
+        let geometry = claimed_geometry(view::<Dinode>(&block)).ok()?;
+        Some(FoundSuper {
+            block,
+            geometry,
+            correction: None,
+        })
+    })
 }
 
 /// The superblock of block size `2^bits` at a place; `None` when nothing there looks like one.

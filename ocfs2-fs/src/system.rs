@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::file::read_bytes;
 use crate::inode::Inode;
 use crate::meta::Meta;
-use crate::volume::Volume;
+use crate::volume::{OpenOptions, Volume};
 
 /// Where each system file is.
 #[derive(Clone, Debug)]
@@ -23,18 +23,33 @@ pub(crate) struct SystemFiles {
 }
 
 impl SystemFiles {
-    pub(crate) fn read(meta: &Meta, dir: InodeNo) -> Result<SystemFiles> {
+    pub(crate) fn open(meta: &Meta, dir: InodeNo, options: &OpenOptions) -> Result<SystemFiles> {
+        let mut found = SystemFiles { files: BTreeMap::new() };
+        match found.read(meta, dir) {
+            Err(error) if !options.lenient => Err(error),
+            // Those found before the damage are kept.
+            _ => Ok(found),
+        }
+    }
+
+    fn read(&mut self, meta: &Meta, dir: InodeNo) -> Result<()> {
         let inode = Inode::read(meta, dir)?;
         let mut reader = DirReader::new(inode)?;
-        let mut files = BTreeMap::new();
         while let Some(batch) = reader.next_batch(meta) {
             for entry in batch? {
                 if let Some((file, slot)) = SystemFile::parse(entry.name()) {
-                    files.entry((file, slot.unwrap_or_default())).or_insert(entry.inode());
+                    self.files
+                        .entry((file, slot.unwrap_or_default()))
+                        .or_insert(entry.inode());
                 }
             }
         }
-        Ok(SystemFiles { files })
+        Ok(())
+    }
+
+    /// Every system file and its inode; each slot's its own.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (SystemFile, InodeNo)> + '_ {
+        self.files.iter().map(|((file, _), inode)| (*file, *inode))
     }
 
     pub(crate) fn find(&self, file: SystemFile, slot: SlotNum) -> Result<InodeNo> {

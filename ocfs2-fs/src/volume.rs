@@ -33,6 +33,10 @@ pub struct OpenOptions {
     pub replay_journals: bool,
     /// Bytes of metadata kept in memory, 32 MiB by default.
     pub cache_bytes: u64,
+    /// Open as far as the superblock allows, and show damage instead of refusing it: for debuggers. Check codes are not
+    /// verified, so nothing is corrected either; a superblock that breaks rules is accepted while its sizes make sense; a
+    /// broken system directory only means that system files are missing. Off by default.
+    pub lenient: bool,
 }
 
 impl Default for OpenOptions {
@@ -41,6 +45,7 @@ impl Default for OpenOptions {
             backup_superblock: None,
             replay_journals: true,
             cache_bytes: 32 << 20,
+            lenient: false,
         }
     }
 }
@@ -69,20 +74,26 @@ impl Volume {
     /// [`Error::NotOcfs2`] when there is no superblock, [`Error::Unsupported`] for volumes that need something unknown,
     /// [`Error::Corrupt`] when superblock, system directory or a dirty journal is damaged.
     pub fn open(device: Arc<dyn BlockDevice>, options: &OpenOptions) -> Result<Volume> {
-        let superblock = match options.backup_superblock {
-            None => superblock::find_primary(device.as_ref())?,
-            Some(number) => superblock::find_backup(device.as_ref(), number)?,
+        let found = match options.backup_superblock {
+            None => superblock::find_primary(device.as_ref()),
+            Some(number) => superblock::find_backup(device.as_ref(), number),
         };
-        let mut meta = Meta::new(device, superblock.geometry, options.cache_bytes);
-        let mut system = SystemFiles::read(&meta, superblock.dinode().super_block().system_dir())?;
+        let superblock = match found {
+            Err(error) if options.lenient => {
+                superblock::find_damaged(device.as_ref(), options.backup_superblock).ok_or(error)?
+            }
+            found => found?,
+        };
+        let mut meta = Meta::new(device, superblock.geometry, options);
+        let mut system = SystemFiles::open(&meta, superblock.dinode().super_block().system_dir(), options)?;
         let mut replays = Vec::new();
         if options.replay_journals && !superblock.geometry.features.heartbeat_device() {
             let corrections = meta.corrections();
             let replayed = journals::replay_in_memory(&meta, &system)?;
             replays = replayed.replays;
             if let Some(device) = replayed.device {
-                meta = Meta::new(device, superblock.geometry, options.cache_bytes);
-                system = SystemFiles::read(&meta, superblock.dinode().super_block().system_dir())?;
+                meta = Meta::new(device, superblock.geometry, options);
+                system = SystemFiles::open(&meta, superblock.dinode().super_block().system_dir(), options)?;
             }
             corrections.into_iter().for_each(|correction| meta.record(correction));
         }

@@ -7,6 +7,7 @@
 mod cat;
 mod completions;
 mod cp;
+mod debugfs;
 mod df;
 mod du;
 mod find;
@@ -136,6 +137,7 @@ pub(crate) static COMMANDS: &[Entry] = &[
         .usage_exit(Exit::FAILED),
     Entry::new::<o2info::Args>("o2info").known_as("o2info", "1"),
     Entry::new::<mounted::Args>("mounted").known_as("mounted.ocfs2", "8"),
+    Entry::new::<debugfs::Args>("debugfs").known_as("debugfs.ocfs2", "8"),
     Entry::new::<links::Args>("links"),
     Entry::new::<man::Args>("man").hidden(),
     Entry::new::<completions::Args>("completions").hidden(),
