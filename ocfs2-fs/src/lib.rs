@@ -26,6 +26,8 @@ mod error;
 mod extent_tree;
 mod file;
 mod image;
+#[doc(hidden)]
+pub mod fuzz;
 mod inode;
 pub mod inspect;
 mod journals;
