@@ -39,8 +39,7 @@ impl Shared {
             self.write_home(&images).map_err(|error| self.abort(error.into()))?;
             self.flush()?;
             let (start, sequence) = self.lock().tail_after(through);
-            self.move_tail(start, sequence)
-                .map_err(|error| self.abort(error.into()))?;
+            self.move_tail(start, sequence)?;
             drop(unwinding);
             state = self.lock();
             let blocks = state.logged.retire(through);

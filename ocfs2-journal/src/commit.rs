@@ -10,7 +10,7 @@
 
 use std::time::SystemTime;
 
-use ocfs2_format::device::{AlignedBuf, Durability, IoError};
+use ocfs2_format::device::{AlignedBuf, BlockDevice, Durability, IoError};
 use ocfs2_format::jbd2::{self, ChecksumVersion, CommitHeader, DescriptorWriter, RevokeWriter, TagRefused, V1Checksum};
 use ocfs2_format::{BlockCheck, BlockNo};
 use zerocopy::IntoBytes;
@@ -66,8 +66,6 @@ impl Shared {
             let images = self.write_transaction(&committing)?;
             drop(unwinding);
             state = self.lock();
-            // After a failed flush nobody knows what else is lost.
-            state.alive()?;
             state.committed(images);
             self.changed.notify_all();
             self.wanted.notify_one();
@@ -101,9 +99,8 @@ impl Shared {
             .duration_since(SystemTime::UNIX_EPOCH)
             .unwrap_or_default();
         *last_commit_sec = now.as_secs().max(*last_commit_sec);
-        writer
-            .commit_block(*last_commit_sec, now.subsec_nanos())
-            .map_err(fail)?;
+        let commit_block = writer.commit_block(*last_commit_sec, now.subsec_nanos());
+        self.force(|| commit_block.write(&self.dev))?;
         Ok(images)
     }
 
@@ -217,8 +214,8 @@ impl TransactionWriter<'_> {
         Ok(())
     }
 
-    /// The end of the transaction, which makes it durable.
-    fn commit_block(&mut self, sec: u64, nsec: u32) -> Result<(), IoError> {
+    /// The end of the transaction, which makes it durable once it is written.
+    fn commit_block(&self, sec: u64, nsec: u32) -> CommitBlock {
         let Shared {
             dev, geometry, ring, ..
         } = self.shared;
@@ -231,11 +228,28 @@ impl TransactionWriter<'_> {
         if ring.format.checksum == ChecksumVersion::V1 {
             self.v1.store(&mut commit);
         }
-        let mut block = AlignedBuf::for_device(dev.geometry(), geometry.block_size());
-        block[..commit.as_bytes().len()].copy_from_slice(commit.as_bytes());
-        ring.format.seal_commit(&mut block);
-        let offset = offset_of(self.shared.log_block(self.at), geometry.block_size_bits, dev)?;
-        write_bytes(dev, offset, &block, Durability::ForceUnitAccess)
+        let mut bytes = AlignedBuf::for_device(dev.geometry(), geometry.block_size());
+        bytes[..commit.as_bytes().len()].copy_from_slice(commit.as_bytes());
+        ring.format.seal_commit(&mut bytes);
+        CommitBlock {
+            at: self.shared.log_block(self.at),
+            block_size_bits: geometry.block_size_bits,
+            bytes,
+        }
+    }
+}
+
+/// A commit block, ready to be written.
+struct CommitBlock {
+    at: BlockNo,
+    block_size_bits: u8,
+    bytes: AlignedBuf,
+}
+
+impl CommitBlock {
+    fn write(&self, dev: &dyn BlockDevice) -> Result<(), IoError> {
+        let offset = offset_of(self.at, self.block_size_bits, dev)?;
+        write_bytes(dev, offset, &self.bytes, Durability::ForceUnitAccess)
     }
 }
 

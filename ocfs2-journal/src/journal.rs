@@ -113,8 +113,8 @@ pub(crate) struct Shared {
     /// Used by the one who writes blocks home.
     pub(crate) home_io: Mutex<AlignedBuf>,
     pub(crate) tail: Mutex<Tail>,
-    /// One flush at a time, so that none succeeds that began after another failed.
-    flushing: Mutex<()>,
+    /// One at a time makes things durable, so that nobody succeeds with that after another has failed.
+    forcing: Mutex<()>,
 }
 
 impl Journal {
@@ -158,7 +158,7 @@ impl Journal {
             log_io: Mutex::new(LogIo::new(BlockBatch::buffer(&dev))),
             home_io: Mutex::new(BlockBatch::buffer(&dev)),
             tail: Mutex::new(Tail::new(superblock)),
-            flushing: Mutex::new(()),
+            forcing: Mutex::new(()),
             dev,
         });
         let worker = match options.commit_interval {
@@ -324,9 +324,7 @@ impl Journal {
         self.stop_worker();
         self.checkpoint()?;
         let next = self.shared.lock().next_sequence();
-        self.shared
-            .mark_empty(next)
-            .map_err(|error| self.shared.abort(error.into()))?;
+        self.shared.mark_empty(next)?;
         self.shared.flush()
     }
 
@@ -396,9 +394,15 @@ impl Shared {
 
     /// Makes durable what has been written.
     pub(crate) fn flush(&self) -> Result<(), JournalError> {
-        let _one = lock(&self.flushing);
+        self.force(|| self.dev.flush())
+    }
+
+    /// Flushes, or forces a write. A failure is reported once, to whoever asks next, and may be of somebody else's write:
+    /// so nobody may ask between a failure and the end of the journal.
+    pub(crate) fn force(&self, run: impl FnOnce() -> Result<(), IoError>) -> Result<(), JournalError> {
+        let _one = lock(&self.forcing);
         self.lock().alive()?;
-        self.dev.flush().map_err(|error| self.abort(error.into()))
+        run().map_err(|error| self.abort(error.into()))
     }
 
     /// Ends all writing. Returns what the caller tells: the first cause there was.

@@ -5,6 +5,7 @@
 use ocfs2_format::device::{Durability, IoError};
 use ocfs2_format::jbd2::{Sequence, Superblock};
 
+use crate::JournalError;
 use crate::journal::Shared;
 use crate::log::write_superblock;
 use crate::sync::lock;
@@ -38,13 +39,13 @@ impl Shared {
     }
 
     /// Lets the log start here. Durable when this returns: the blocks before are overwritten next.
-    pub(crate) fn move_tail(&self, start: u32, sequence: Sequence) -> Result<(), IoError> {
-        self.write_tail(start, sequence, Durability::ForceUnitAccess)
+    pub(crate) fn move_tail(&self, start: u32, sequence: Sequence) -> Result<(), JournalError> {
+        self.force(|| self.write_tail(start, sequence, Durability::ForceUnitAccess))
     }
 
     /// Marks the log as empty.
-    pub(crate) fn mark_empty(&self, next: Sequence) -> Result<(), IoError> {
-        self.write_tail(0, next, Durability::ForceUnitAccess)
+    pub(crate) fn mark_empty(&self, next: Sequence) -> Result<(), JournalError> {
+        self.move_tail(0, next)
     }
 
     /// Leaves word of an error, for the one who opens the journal next.

@@ -1,8 +1,12 @@
 //! A journal that is written to, on a device that remembers everything, beside a model of what is in the volume.
 
+use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 
-use ocfs2_format::device::{BlockDevice, Crash, Durability, MemDevice, Op, Recording};
+use ocfs2_format::device::{
+    BlockDevice, Crash, DevGeometry, DevTraits, Durability, IoError, IoOp, MemDevice, Op, Recording,
+};
 use ocfs2_format::jbd2::{self, ChecksumVersion, Incompat};
 use ocfs2_format::{BlockCheck, BlockNo, Features, Geometry};
 use ocfs2_journal::fuzz::Volume;
@@ -44,7 +48,7 @@ impl Unit {
         }
     }
 
-    pub(crate) fn range(&self) -> std::ops::Range<BlockNo> {
+    pub(crate) fn range(&self) -> Range<BlockNo> {
         self.first..BlockNo(self.first.0 + u64::from(self.blocks))
     }
 }
@@ -253,7 +257,7 @@ impl Bed {
 /// What is in a unit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Content {
-    /// Nothing, since this transaction freed it.
+    /// Nothing. Was it data, then this transaction freed it.
     Free(Option<Tid>),
     Meta(u32),
     Data(u32),
@@ -341,11 +345,6 @@ impl Run {
         }
         if commit {
             let tid = handle.commit().unwrap();
-            for content in &mut contents {
-                if *content == Content::Free(Some(Tid::default())) {
-                    *content = Content::Free(Some(tid));
-                }
-            }
             self.history.push(Snapshot { tid, contents });
         } else {
             drop(handle);
@@ -451,6 +450,59 @@ impl Run {
     }
 }
 
+/// A device that calls a function before it does anything, which may fail, wait or panic.
+pub(crate) struct Hooked<F> {
+    inner: MemDevice,
+    hook: F,
+}
+
+impl<F: Fn(IoOp, u64) -> Result<(), IoError>> Hooked<F> {
+    pub(crate) fn new(inner: MemDevice, hook: F) -> Hooked<F> {
+        Hooked { inner, hook }
+    }
+}
+
+impl<F> fmt::Debug for Hooked<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.inner.fmt(f)
+    }
+}
+
+impl<F: Fn(IoOp, u64) -> Result<(), IoError> + Send + Sync> BlockDevice for Hooked<F> {
+    fn geometry(&self) -> DevGeometry {
+        self.inner.geometry()
+    }
+
+    fn traits(&self) -> DevTraits {
+        self.inner.traits()
+    }
+
+    fn read(&self, offset: u64, buf: &mut [u8]) -> Result<(), IoError> {
+        (self.hook)(IoOp::Read, offset)?;
+        self.inner.read(offset, buf)
+    }
+
+    fn write(&self, offset: u64, buf: &[u8], how: Durability) -> Result<(), IoError> {
+        (self.hook)(IoOp::Write, offset)?;
+        self.inner.write(offset, buf, how)
+    }
+
+    fn flush(&self) -> Result<(), IoError> {
+        (self.hook)(IoOp::Flush, 0)?;
+        self.inner.flush()
+    }
+
+    fn discard(&self, range: Range<u64>) -> Result<(), IoError> {
+        (self.hook)(IoOp::Discard, range.start)?;
+        self.inner.discard(range)
+    }
+
+    fn write_zeroes(&self, range: Range<u64>) -> Result<(), IoError> {
+        (self.hook)(IoOp::WriteZeroes, range.start)?;
+        self.inner.write_zeroes(range)
+    }
+}
+
 fn unit_of(action: Action) -> usize {
     match action {
         Action::Modify(unit) | Action::Create(unit) | Action::Forget(unit) => unit,
@@ -463,8 +515,7 @@ fn act(bed: &Bed, handle: &mut Handle<'_>, action: Action, stamp: u32, contents:
     let bytes = match (action, contents[n]) {
         (Action::Forget(_), Content::Meta(_)) => {
             handle.forget(unit.first, unit.blocks).unwrap();
-            // The transaction is not known yet.
-            contents[n] = Content::Free(Some(Tid::default()));
+            contents[n] = Content::Free(None);
             return;
         }
         (Action::Forget(_), _) => return,

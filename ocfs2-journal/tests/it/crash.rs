@@ -145,5 +145,31 @@ proptest! {
     }
 }
 
+#[test]
+fn log_is_overwritten_only_behind_its_durable_start() {
+    let bed = Flavour {
+        blocks: 64,
+        ..Flavour::PLAIN
+    }
+    .bed();
+    let mut run = Run::start(&bed);
+    // Each takes 11 of 62 blocks.
+    for n in 0..20 {
+        run.handle(&[1, 2, 3, 4, 5, 6, 7, 8].map(Action::Modify), true);
+        run.journal.commit().unwrap();
+        run.look();
+        if n >= 4 {
+            // The log holds five; the next one takes the place of the oldest.
+            let oldest = run.history[n - 3].tid;
+            run.journal.checkpoint_through(oldest).unwrap();
+            assert_eq!(run.journal.usage().logged, 4 * 11);
+        }
+    }
+    run.cuts(1, 40, |ops, _, left| {
+        bed.recover(&left, &run.history, run.durable_after(ops));
+    });
+    run.close();
+}
+
 /// Units of a bed.
 const UNITS: usize = 11;
