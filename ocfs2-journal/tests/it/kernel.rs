@@ -7,9 +7,9 @@ use std::path::Path;
 
 use ocfs2_format::device::{BlockDevice, Durability, MemDevice};
 use ocfs2_format::jbd2::{ChecksumVersion, Incompat};
-use ocfs2_format::{BlockNo, Dinode, Geometry, InodeFlags, JournalFlags, Signature, check_superblock};
+use ocfs2_format::{BlockCheck, BlockNo, Dinode, Geometry, InodeFlags, JournalFlags, Signature, check_superblock};
 use ocfs2_journal::{DamageKind, End, JournalError, Log, LogMap, LogRun, Overlay, Recovery, Redirects};
-use ocfs2_testkit::{require_kernel, require_tool};
+use ocfs2_testkit::{Kernel, require_kernel, require_tool};
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::TestRunner;
 use zerocopy::FromBytes;
@@ -18,32 +18,32 @@ use crate::random::{draft, mishap, style};
 use crate::writer::{LogWriter, Style, Txn};
 
 /// A volume with one journal.
-struct Volume {
-    device: MemDevice,
-    geometry: Geometry,
-    map: LogMap,
+pub(crate) struct Volume {
+    pub(crate) device: MemDevice,
+    pub(crate) geometry: Geometry,
+    pub(crate) map: LogMap,
     journal_inode: BlockNo,
 }
 
 impl Volume {
     /// A fresh volume made by the reference mkfs.
-    fn make(dir: &Path, bits: u8) -> Option<Volume> {
+    pub(crate) fn make(dir: &Path, bits: u8, options: &[&str]) -> Option<Volume> {
         let image = dir.join(format!("empty-{bits}"));
         File::create(&image).unwrap().set_len(VOLUME).unwrap();
         let block_size = (1 << bits).to_string();
-        let options = [
-            "-q", "-x", "-M", "local", "-C", "4096", "-N", "1", "-J", "size=4M", "-b",
-        ];
         require_tool("mkfs.ocfs2")?
-            .args(options)
+            .args([
+                "-q", "-x", "-M", "local", "-C", "4096", "-N", "1", "-J", "size=4M", "-b",
+            ])
             .arg(block_size)
+            .args(options)
             .arg(&image)
             .run()
             .ok();
         Some(Volume::of(std::fs::read(&image).unwrap(), bits))
     }
 
-    fn of(bytes: Vec<u8>, bits: u8) -> Volume {
+    pub(crate) fn of(bytes: Vec<u8>, bits: u8) -> Volume {
         let view = |block| Dinode::ref_from_bytes(block).unwrap();
         let geometry = check_superblock(view(&bytes[2 << bits..3 << bits]), BlockNo(2)).unwrap();
         let (journal_inode, dinode) = (0..)
@@ -72,11 +72,13 @@ impl Volume {
         for (n, block) in (0..).zip(journal.chunks(1 << bits)) {
             write(self.map.block(n).unwrap(), block);
         }
-        let mut block = vec![0; 1 << bits];
-        device.read(self.journal_inode.0 << bits, &mut block).unwrap();
-        let dinode = Dinode::mut_from_bytes(&mut block).unwrap();
-        dinode.journal_mut().ij_flags.set(JournalFlags::DIRTY.bits());
-        write(self.journal_inode, &block);
+        let volume = self.on(device);
+        volume.set_dirty(true);
+        volume
+    }
+
+    /// The volume on another device.
+    pub(crate) fn on(&self, device: MemDevice) -> Volume {
         Volume {
             device,
             map: self.map.clone(),
@@ -84,12 +86,30 @@ impl Volume {
         }
     }
 
-    fn log(&self) -> Result<Log<'_>, JournalError> {
+    /// Says in the journal's inode whether it is to be replayed.
+    pub(crate) fn set_dirty(&self, dirty: bool) {
+        let offset = self.journal_inode.0 << self.geometry.block_size_bits;
+        let mut block = vec![0; self.geometry.block_size()];
+        self.device.read(offset, &mut block).unwrap();
+        let dinode = Dinode::mut_from_bytes(&mut block).unwrap();
+        let flags = if dirty {
+            JournalFlags::DIRTY
+        } else {
+            JournalFlags::empty()
+        };
+        dinode.journal_mut().ij_flags.set(flags.bits());
+        if self.geometry.features.metaecc() {
+            BlockCheck::set(&mut block, Dinode::CHECK_OFFSET);
+        }
+        self.device.write(offset, &block, Durability::ForceUnitAccess).unwrap();
+    }
+
+    pub(crate) fn log(&self) -> Result<Log<'_>, JournalError> {
         Log::open(&self.device, self.map.clone(), &self.geometry)
     }
 
     /// Where the blocks start that belong to nobody.
-    fn free(&self) -> u64 {
+    pub(crate) fn free(&self) -> u64 {
         (self.geometry.blocks() - FREE) << self.geometry.block_size_bits
     }
 
@@ -103,6 +123,34 @@ impl Volume {
             }
         }
     }
+}
+
+/// Lets the kernel mount one volume after the other, all made by [`Volume::make`]. Returns the disk with what it left, and
+/// a line for each with the error number.
+pub(crate) fn mount_all(kernel: Kernel, dir: &Path, volumes: &[&Volume]) -> (File, Vec<String>) {
+    let (disk, count) = (dir.join("disk"), volumes.len());
+    let file = File::options()
+        .read(true)
+        .write(true)
+        .create_new(true)
+        .open(&disk)
+        .unwrap();
+    file.set_len(VOLUME * count as u64).unwrap();
+    for (volume, offset) in volumes.iter().zip((0..).step_by(VOLUME as usize)) {
+        volume.write_to(&file, offset);
+    }
+    let output = kernel
+        .disk(&disk)
+        .file("mount.py", include_bytes!("mount.py"))
+        .script(format!(
+            "modprobe -d ${{KIT%/kit}} loop && python3 $KIT/mount.py {VOLUME} {count}"
+        ))
+        .run()
+        .unwrap()
+        .ok();
+    let results: Vec<String> = output.stdout.lines().map(str::to_owned).collect();
+    assert_eq!(results.len(), count, "{}", output.stdout);
+    (file, results)
 }
 
 fn random_case(runner: &mut TestRunner, empty: &[Volume]) -> Volume {
@@ -170,7 +218,7 @@ fn kernel_replays_the_same_blocks_of_random_and_damaged_logs() {
         return;
     };
     let Some(empty) = (9..=12)
-        .map(|bits| Volume::make(dir.path(), bits))
+        .map(|bits| Volume::make(dir.path(), bits, &[]))
         .collect::<Option<Vec<_>>>()
     else {
         return;
@@ -201,28 +249,8 @@ fn kernel_replays_the_same_blocks_of_random_and_damaged_logs() {
         .take(CASES)
         .collect();
 
-    let disk = dir.path().join("disk");
-    let file = File::options()
-        .read(true)
-        .write(true)
-        .create_new(true)
-        .open(&disk)
-        .unwrap();
-    file.set_len(VOLUME * CASES as u64).unwrap();
-    for ((volume, _), offset) in cases.iter().zip((0..).step_by(VOLUME as usize)) {
-        volume.write_to(&file, offset);
-    }
-    let output = kernel
-        .disk(&disk)
-        .file("mount.py", include_bytes!("mount.py"))
-        .script(format!(
-            "modprobe -d ${{KIT%/kit}} loop && python3 $KIT/mount.py {VOLUME} {CASES}"
-        ))
-        .run()
-        .unwrap()
-        .ok();
-    let results: Vec<&str> = output.stdout.lines().collect();
-    assert_eq!(results.len(), CASES, "{}", output.stdout);
+    let volumes: Vec<&Volume> = cases.iter().map(|(volume, _)| volume).collect();
+    let (file, results) = mount_all(kernel, dir.path(), &volumes);
 
     let (mut mounted, mut ends) = (0, BTreeMap::new());
     for (n, ((volume, recovery), result)) in cases.iter().zip(results).enumerate() {
@@ -340,8 +368,8 @@ const WORKLOAD: &str = "
     rm dir/1-*; echo done > dir/done; sync dir/done
     echo crash now; sleep 60";
 /// Bytes of a test volume.
-const VOLUME: u64 = 16 << 20;
+pub(crate) const VOLUME: u64 = 16 << 20;
 /// Blocks at its end that nothing is in.
-const FREE: u64 = 64;
+pub(crate) const FREE: u64 = 64;
 /// Logs that the kernel gets to replay.
 const CASES: usize = 80;

@@ -14,3 +14,4 @@ mod scan;
 mod threads;
 mod write;
 mod writer;
+mod written;
