@@ -25,9 +25,9 @@ mod dir;
 mod error;
 mod extent_tree;
 mod file;
-mod image;
 #[doc(hidden)]
 pub mod fuzz;
+mod image;
 mod inode;
 pub mod inspect;
 mod journals;
