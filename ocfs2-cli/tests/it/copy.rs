@@ -160,7 +160,8 @@ fn an_archive_is_the_tree_that_the_kernel_saw() {
         eprintln!("skipped: only root can keep owners and make devices");
         return;
     }
-    for golden in golden::all() {
+    // What the kernel said of crash-dio it said after cutting off an interrupted direct append.
+    for golden in golden::all().iter().filter(|golden| golden.name != "crash-dio") {
         let Some(facts) = golden.facts() else { continue };
         let dir = disk_dir();
         let said = cp([

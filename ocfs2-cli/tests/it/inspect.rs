@@ -14,7 +14,8 @@ use crate::run::{Said, image, image_named, ocfs2};
 
 /// Calls `check` with every golden image that the kernel described.
 fn for_each_golden(check: impl Fn(&Golden, &Path, &[Fact])) {
-    for golden in golden::all() {
+    // What the kernel said of crash-dio it said after cutting off an interrupted direct append.
+    for golden in golden::all().iter().filter(|golden| golden.name != "crash-dio") {
         if let Some(facts) = golden.facts() {
             check(golden, &image(golden), &facts.objects);
         }

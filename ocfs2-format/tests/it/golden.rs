@@ -17,7 +17,7 @@ struct Volume {
 impl Volume {
     /// All of them, decompressed once for all tests.
     fn all() -> impl Iterator<Item = &'static Volume> {
-        static VOLUMES: LazyLock<Vec<Volume>> = LazyLock::new(|| golden::all().iter().map(Volume::open).collect());
+        static VOLUMES: LazyLock<Vec<Volume>> = LazyLock::new(|| volumes_in_use().map(Volume::open).collect());
         VOLUMES.iter()
     }
 
@@ -284,4 +284,10 @@ fn quota_files_of_the_kernel_are_accepted() {
         }
         assert!(seen > 0, "{}", volume.golden.name);
     }
+}
+
+/// Golden images whose blocks are found by their signatures alone. Freed blocks keep theirs on the others, which the
+/// file-system crate reads by following pointers.
+fn volumes_in_use() -> impl Iterator<Item = &'static golden::Golden> {
+    golden::all().iter().filter(|golden| golden.name.starts_with("kinds-"))
 }
