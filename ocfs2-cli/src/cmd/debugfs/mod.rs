@@ -39,7 +39,7 @@ use crate::ui::{OutputArgs, Ui, usage_error};
 /// Look at everything in a volume, damaged or not
 ///
 /// Reads commands from -R, from a file, from the terminal or from standard input; 'help' lists them. Nothing is verified and
-/// nothing is written to the volume. FILESPEC is a path, <inode>, <lockname> or //SYSTEM-FILE.
+/// nothing is written to the volume. FILESPEC is a path, an inode number or a lock name in angle brackets, or //SYSTEM-FILE.
 #[derive(Debug, clap::Parser)]
 #[command(
     disable_help_flag = true,
