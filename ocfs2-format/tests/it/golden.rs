@@ -288,6 +288,6 @@ fn quota_files_of_the_kernel_are_accepted() {
 
 /// Golden images whose blocks are found by their signatures alone. Freed blocks keep theirs on the others, which the
 /// file-system crate reads by following pointers.
-fn volumes_in_use() -> impl Iterator<Item = &'static golden::Golden> {
+fn volumes_in_use() -> impl Iterator<Item = &'static Golden> {
     golden::all().iter().filter(|golden| golden.name.starts_with("kinds-"))
 }
