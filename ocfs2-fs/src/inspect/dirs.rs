@@ -248,3 +248,40 @@ impl Iterator for RawDir {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use ocfs2_format::write_dir_entry;
+
+    use super::*;
+
+    #[test]
+    fn an_entry_that_leads_nowhere_ends_the_walk_with_its_place() {
+        let mut area = [0u8; 64];
+        write_dir_entry(&mut area, 0, 16, InodeNo(5), b".", FileKind::Directory);
+        write_dir_entry(&mut area, 16, 48, InodeNo(5), b"..", FileKind::Directory);
+        for rec_len in [0u16, 11, 49, 0xFFFF] {
+            area[24..26].copy_from_slice(&rec_len.to_le_bytes());
+            let mut entries = RawDirEntries::new(&area, 512);
+            assert_eq!(entries.next().expect("an entry").expect("a sound one").name, b".");
+            let corrupt = entries.next().expect("an entry").expect_err("a broken one");
+            assert_eq!(corrupt.at.file_offset, Some(528));
+            assert!(entries.next().is_none());
+        }
+    }
+
+    #[test]
+    fn a_name_longer_than_its_entry_is_cut_off() {
+        let mut area = [0u8; 16];
+        write_dir_entry(&mut area, 0, 16, InodeNo(5), b"abcd", FileKind::Regular);
+        area[10] = 255;
+        let entry = RawDirEntries::new(&area, 0)
+            .next()
+            .expect("an entry")
+            .expect("a shown one");
+        assert_eq!(
+            (entry.name.as_slice(), entry.header.name_len),
+            (b"abcd".as_slice(), 255)
+        );
+    }
+}

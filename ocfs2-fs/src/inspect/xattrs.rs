@@ -156,3 +156,27 @@ impl Iterator for RawBuckets {
         Some(Ok(bucket))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_lies_beyond_the_area_is_cut_off() {
+        let mut area = [0u8; 64];
+        // One entry is claimed to be 9, its name and value to lie at the end and to go on.
+        area[0] = 9;
+        area[16 + 4] = 60;
+        area[16 + 6] = 200;
+        area[16 + 7] = 1 | XattrEntry::LOCAL;
+        area[16 + 8] = 80;
+        area[60..].copy_from_slice(b"name");
+        let area = RawXattrs::new(&area).expect("there is a header");
+        assert_eq!(area.entries().len(), 3);
+        let entry = &area.entries()[0];
+        assert_eq!(area.name(entry), b"user.name");
+        assert_eq!(area.local_value(entry), Some(b"".as_slice()));
+        assert!(area.value_root(entry).is_none());
+        assert!(RawXattrs::new(&[0; 15]).is_none());
+    }
+}

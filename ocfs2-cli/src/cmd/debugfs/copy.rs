@@ -125,7 +125,6 @@ fn run(
         match event {
             Event::Problem(problem) => session.problem(out, command, problem),
             Event::Copied(_, path) if verbose && !out.is_json() => {
-                let path = out.shown(&path).into_owned();
                 out.write_all(&path)?;
                 writeln!(out)?;
             }

@@ -68,18 +68,17 @@ pub(super) fn list(session: &Session, dir: &Raw<Dinode>, long: bool, out: &mut O
             }
         };
         let Some(inode) = entry.inode() else { continue };
-        let name = out.shown(&entry.name).into_owned();
         if !long {
             if out.is_json() {
                 out.item(&show::entry_json(&entry))?;
             } else {
-                show::entry(out, &entry, &name)?;
+                show::entry(out, &entry)?;
             }
             continue;
         }
         match open.read_dinode(inode) {
             Ok(dinode) if out.is_json() => out.item(&show::long_entry_json(&entry, &dinode))?,
-            Ok(dinode) => show::long_entry(out, &entry, &dinode, &name, &session.local)?,
+            Ok(dinode) => show::long_entry(out, &entry, &dinode, &session.local)?,
             Err(Failure::Text(problem)) => {
                 session.problem(out, "ls", problem);
                 if out.is_json() {

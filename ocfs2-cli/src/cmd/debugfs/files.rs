@@ -29,6 +29,11 @@ pub(super) fn cat(session: &mut Session, words: &[&[u8]], out: &mut Out<'_>) -> 
     let volume = open.inspector.volume();
     let file = volume.inode(number).and_then(|inode| volume.open_inode(inode));
     let file = file.map_err(|error| failed(&error, doing))?;
+    // 2^32 clusters are the most that a file can have; a size beyond them would be zeros without end.
+    if file.size() > 1 << (32 + u32::from(open.geometry().cluster_size_bits)) {
+        let size = file.size();
+        return Err(Failure::Text(format!("The size of {size} bytes is impossible {doing}")));
+    }
     out.begin_text(
         json!({ "inode": number.0, "size": file.size(), "encoding": "base64" }),
         "data",
@@ -42,9 +47,9 @@ pub(super) fn cat(session: &mut Session, words: &[&[u8]], out: &mut Out<'_>) -> 
         }
         at += len as u64;
         if out.is_json() {
-            out.write_all(STANDARD.encode(&piece[..len]).as_bytes())?;
+            out.contents(STANDARD.encode(&piece[..len]).as_bytes())?;
         } else {
-            out.write_all(&piece[..len])?;
+            out.contents(&piece[..len])?;
         }
     }
 }

@@ -43,7 +43,6 @@ fn names(session: &Session, wanted: HashSet<InodeNo>, first_only: bool, out: &mu
                     out.item(&object)?;
                 } else {
                     write!(out, "\t{inode}\t")?;
-                    let path = out.shown(&path).into_owned();
                     out.write_all(&path)?;
                     writeln!(out)?;
                 }

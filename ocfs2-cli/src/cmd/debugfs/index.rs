@@ -39,7 +39,7 @@ pub(super) fn dirblocks(session: &mut Session, words: &[&[u8]], out: &mut Out<'_
         let at = block.block().number();
         let mut damage = Vec::new();
         let entries = block.entries().filter_map(|entry| match entry {
-            Ok(entry) => entry.inode().is_some().then_some(entry),
+            Ok(entry) => Some(entry),
             Err(corrupt) => {
                 damage.push(corrupt.at_block(at).to_string());
                 None
@@ -63,8 +63,7 @@ pub(super) fn dirblocks(session: &mut Session, words: &[&[u8]], out: &mut Out<'_
             }
             writeln!(out, "\tEntries:")?;
             for entry in entries {
-                let name = out.shown(&entry.name).into_owned();
-                dirs::entry(out, &entry, &name)?;
+                dirs::entry(out, &entry)?;
             }
         }
         for problem in damage {

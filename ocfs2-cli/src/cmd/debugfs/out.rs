@@ -6,6 +6,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::show::prepend;
+use crate::text::printable;
 use crate::ui::SCHEMA;
 
 /// The output of one command: text, or one JSON document on a line of its own.
@@ -97,24 +98,63 @@ impl<'a> Out<'a> {
         }
     }
 
-    /// A name as it can be shown here: its own bytes, or on a terminal with control characters and broken UTF-8 as escapes.
-    pub(super) fn shown<'n>(&self, name: &'n [u8]) -> std::borrow::Cow<'n, [u8]> {
-        if !self.terminal {
-            return name.into();
-        }
-        match crate::text::printable(name) {
-            std::borrow::Cow::Borrowed(text) => text.as_bytes().into(),
-            std::borrow::Cow::Owned(text) => text.into_bytes().into(),
-        }
+    /// Writes contents of files: never changed, not even for a terminal.
+    pub(super) fn contents(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.writer.write_all(bytes)
     }
 }
 
+/// Text, in which a terminal must not see control characters: names come from the volume.
 impl Write for Out<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.writer.write(bytes)
+        if !self.terminal {
+            return self.writer.write(bytes);
+        }
+        let is_layout = |byte: &u8| matches!(byte, b'\n' | b'\t');
+        for piece in bytes.split_inclusive(is_layout) {
+            let layout = usize::from(piece.last().is_some_and(is_layout));
+            let (text, layout) = piece.split_at(piece.len() - layout);
+            self.writer.write_all(printable(text).as_bytes())?;
+            self.writer.write_all(layout)?;
+        }
+        Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
         self.writer.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(terminal: bool, bytes: &[u8]) -> Vec<u8> {
+        let mut sink = Vec::new();
+        let mut out = Out::new(&mut sink, "test", false, terminal);
+        out.write_all(bytes).expect("memory takes it");
+        sink
+    }
+
+    #[test]
+    fn a_terminal_sees_no_control_characters_but_those_of_the_layout() {
+        assert_eq!(written(true, b"\ta\x1b[2Jb\xff\n"), b"\ta\\u{1b}[2Jb\\xff\n");
+        assert_eq!(written(false, b"\ta\x1b[2Jb\xff\n"), b"\ta\x1b[2Jb\xff\n");
+    }
+
+    #[test]
+    fn a_document_with_a_list_is_whole_however_many_items_it_has() {
+        for (items, list) in [(0, "[]"), (1, "[7]"), (3, "[7,7,7]")] {
+            let mut sink = Vec::new();
+            let mut out = Out::new(&mut sink, "test", true, false);
+            out.begin_list(serde_json::json!({ "a": 1 }), "list")
+                .expect("memory takes it");
+            for _ in 0..items {
+                out.item(&7).expect("memory takes it");
+            }
+            out.end().expect("memory takes it");
+            let expected = format!("{{\"schema\":{SCHEMA},\"command\":\"test\",\"a\":1,\"list\":{list}}}\n");
+            assert_eq!(String::from_utf8(sink).expect("text"), expected);
+        }
     }
 }

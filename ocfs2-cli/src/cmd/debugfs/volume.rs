@@ -178,8 +178,7 @@ fn system_file(session: &Session, name: &[u8], number: InodeNo, out: &mut Out<'_
     let open = session.volume()?;
     if !out.is_json() {
         out.write_all(b"\n  //")?;
-        let shown = out.shown(name).into_owned();
-        out.write_all(&shown)?;
+        out.write_all(name)?;
         writeln!(out)?;
     }
     let dinode = match open.read_dinode(number) {

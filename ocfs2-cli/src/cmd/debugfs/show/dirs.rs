@@ -9,14 +9,14 @@ use serde_json::{Value, json};
 use super::{Local, check, check_json, set, set_text};
 
 /// An entry as a line.
-pub(in super::super) fn entry(out: &mut dyn Write, entry: &RawDirEntry, name: &[u8]) -> io::Result<()> {
+pub(in super::super) fn entry(out: &mut dyn Write, entry: &RawDirEntry) -> io::Result<()> {
     let header = &entry.header;
     write!(
         out,
         "\t{:<15} {:<4} {:<4} {:<2} ",
         header.inode, header.rec_len, header.name_len, header.file_type
     )?;
-    out.write_all(name)?;
+    out.write_all(&entry.name)?;
     writeln!(out)
 }
 
@@ -39,7 +39,6 @@ pub(in super::super) fn long_entry(
     out: &mut dyn Write,
     entry: &RawDirEntry,
     dinode: &Dinode,
-    name: &[u8],
     local: &Local,
 ) -> io::Result<()> {
     write!(
@@ -53,7 +52,7 @@ pub(in super::super) fn long_entry(
         dinode.i_size,
         local.time(dinode.i_mtime.get(), "%e-%b-%Y %H:%M"),
     )?;
-    out.write_all(name)?;
+    out.write_all(&entry.name)?;
     writeln!(out)
 }
 

@@ -9,9 +9,6 @@ use super::{extents, set, set_text};
 
 /// The entries of an area, without their names: scripts know this table.
 pub(in super::super) fn entries(out: &mut dyn Write, area: &RawXattrs<'_>) -> io::Result<()> {
-    if area.header().xh_count.get() == 0 {
-        return Ok(());
-    }
     writeln!(
         out,
         "\t###   {:<4}   {:<6}  {:<13}  Value Length",
