@@ -2,6 +2,7 @@
 
 mod contract;
 mod copy;
+mod debugfs;
 mod find;
 mod frame;
 mod inspect;
