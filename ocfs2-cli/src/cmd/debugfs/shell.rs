@@ -16,7 +16,7 @@ use rustyline::{CompletionType, Config, Editor, Helper, Highlighter, Hinter, Val
 use super::command::{COMMANDS, find, words};
 use super::out::Out;
 use super::session::Session;
-use crate::ui::{Ui, complain};
+use crate::ui::Ui;
 
 /// What is printed before each command.
 const PROMPT: &str = "debugfs: ";
@@ -58,29 +58,18 @@ impl Shell<'_> {
             return Ok(Next::Line);
         };
         let (json, terminal) = (self.ui.is_json(), io::stdout().is_terminal());
-        let pager = if paged && terminal && !json {
-            Pager::start(self.ui)
-        } else {
-            None
-        };
-        match pager {
-            None => {
-                let mut out = Out::new(self.ui, command.names[0], json, terminal);
-                command.run(&mut self.session, operands, &mut out)?;
-            }
-            Some(mut pager) => {
-                let mut out = Out::new(&mut pager, command.names[0], json, terminal);
-                let outcome = command.run(&mut self.session, operands, &mut out);
-                pager.wait();
+        if paged && terminal && !json && *pager_command() != *"__none__" {
+            let mut pager = Pager::new();
+            let mut out = Out::new(&mut pager, command.names[0], json, terminal);
+            let outcome = command.run(&mut self.session, operands, &mut out);
+            match outcome.and_then(|()| pager.finish(self.ui)) {
                 // The user may leave the pager before the end.
-                outcome.or_else(|error| {
-                    if error.kind() == io::ErrorKind::BrokenPipe {
-                        Ok(())
-                    } else {
-                        Err(error)
-                    }
-                })?;
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
+                outcome => outcome?,
             }
+        } else {
+            let mut out = Out::new(self.ui, command.names[0], json, terminal);
+            command.run(&mut self.session, operands, &mut out)?;
         }
         Ok(Next::Line)
     }
@@ -198,46 +187,85 @@ impl Completer for Names {
     }
 }
 
-/// The user's pager.
-struct Pager(Child);
+/// Output for a terminal: shown by the user's pager once it is longer than the screen.
+struct Pager {
+    /// What was written before the pager had to be started.
+    held: Vec<u8>,
+    /// Lines in it.
+    lines: usize,
+    /// Lines that the screen has room for.
+    room: usize,
+    child: Option<Child>,
+}
 
 impl Pager {
-    /// Starts `$PAGER`, or `more`; `None` when the user wants none or it cannot be started.
-    fn start(ui: &mut Ui) -> Option<Self> {
-        let pager = std::env::var_os("PAGER").filter(|pager| !pager.is_empty());
-        let pager = pager.map_or(Cow::Borrowed(OsStr::new("more")), Cow::Owned);
-        if pager == OsStr::new("__none__") {
-            return None;
+    /// Bytes that are more than a screen full, whatever lines they make.
+    const MAX_HELD: usize = 64 << 10;
+
+    fn new() -> Self {
+        let rows = rustix::termios::tcgetwinsize(io::stdout()).map_or(0, |size| size.ws_row);
+        let rows = if rows == 0 { 24 } else { usize::from(rows) };
+        Self {
+            held: Vec::new(),
+            lines: 0,
+            // The prompt takes one.
+            room: rows.saturating_sub(1),
+            child: None,
         }
-        ui.flush().ok()?;
-        let child = std::process::Command::new("sh")
-            .arg("-c")
-            .arg(&pager)
-            .stdin(Stdio::piped())
-            .spawn();
-        child
-            .inspect_err(|error| complain("debugfs", format_args!("{}: {error}", pager.display())))
-            .ok()
-            .map(Self)
     }
 
-    /// Waits until the user has read everything.
-    fn wait(mut self) {
-        drop(self.0.stdin.take());
-        // Its status says nothing about the command.
-        let _ = self.0.wait();
+    /// Shows what is held, or waits until the user has read everything.
+    fn finish(mut self, ui: &mut Ui) -> io::Result<()> {
+        match self.child {
+            None => ui.write_all(&std::mem::take(&mut self.held)),
+            // Dropping waits.
+            Some(_) => Ok(()),
+        }
     }
+
+    /// Starts the pager with what is held.
+    fn start(&mut self) -> io::Result<()> {
+        let mut command = std::process::Command::new("sh");
+        let child = command.arg("-c").arg(pager_command()).stdin(Stdio::piped()).spawn()?;
+        self.child = Some(child);
+        let held = std::mem::take(&mut self.held);
+        self.write_all(&held)
+    }
+}
+
+/// `$PAGER`, or `more`.
+fn pager_command() -> Cow<'static, OsStr> {
+    let pager = std::env::var_os("PAGER").filter(|pager| !pager.is_empty());
+    pager.map_or(Cow::Borrowed(OsStr::new("more")), Cow::Owned)
 }
 
 impl Write for Pager {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match &mut self.0.stdin {
-            Some(stdin) => stdin.write(bytes),
-            None => Err(io::ErrorKind::BrokenPipe.into()),
+        if let Some(child) = &mut self.child {
+            return match &mut child.stdin {
+                Some(stdin) => stdin.write(bytes),
+                None => Err(io::ErrorKind::BrokenPipe.into()),
+            };
         }
+        self.held.extend_from_slice(bytes);
+        self.lines += bytes.iter().filter(|&&byte| byte == b'\n').count();
+        if self.lines > self.room || self.held.len() > Self::MAX_HELD {
+            self.start()?;
+        }
+        Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+impl Drop for Pager {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.child {
+            drop(child.stdin.take());
+            // The terminal belongs to the pager until it ends. Its status says nothing about the command.
+            let _ = child.wait();
+        }
     }
 }
