@@ -68,7 +68,9 @@ impl Shared {
             state = self.lock();
             state.committed(images);
             self.changed.notify_all();
-            self.wanted.notify_one();
+            if state.is_filling_up() {
+                self.wanted.notify_one();
+            }
         }
     }
 

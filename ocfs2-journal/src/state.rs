@@ -40,6 +40,8 @@ pub(crate) struct State {
     pub(crate) closed: bool,
     /// The journal's own thread has to end.
     pub(crate) stopping: bool,
+    /// It sleeps until it is told to do something, and looks at no clock.
+    pub(crate) idle: bool,
     next_id: HandleId,
     next_sequence: Sequence,
 }
@@ -76,6 +78,7 @@ impl State {
             aborted: None,
             closed: false,
             stopping: false,
+            idle: false,
             next_id: 0,
             next_sequence: sequence,
         }
@@ -238,10 +241,9 @@ impl State {
         self.next_sequence
     }
 
-    /// Notes that the running transaction has something in it. Whether it had nothing before.
+    /// Notes that the running transaction has something in it. Whether the journal's thread has to be told.
     pub(crate) fn start_clock(&mut self) -> bool {
-        let starts = self.running.since.is_none();
         self.running.since.get_or_insert_with(Instant::now);
-        starts
+        self.idle || self.is_large()
     }
 }

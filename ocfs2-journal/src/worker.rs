@@ -54,7 +54,12 @@ fn run(shared: &Shared, interval: Duration) {
                 let _ = shared.checkpoint(tid);
                 shared.lock()
             }
-            Duty::Nothing(None) => wait(&shared.wanted, state),
+            Duty::Nothing(None) => {
+                state.idle = true;
+                let mut state = wait(&shared.wanted, state);
+                state.idle = false;
+                state
+            }
             Duty::Nothing(Some(limit)) => wait_timeout(&shared.wanted, state, limit),
         };
     }

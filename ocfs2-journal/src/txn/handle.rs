@@ -280,7 +280,7 @@ impl<'j> Handle<'j> {
             state.add(block, version);
         }
         let tid = state.running.tid;
-        if state.start_clock() || state.is_large() {
+        if state.start_clock() {
             shared.wanted.notify_one();
         }
         Ok(tid)
