@@ -5,7 +5,8 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use ocfs2_format::device::{BlockDevice, Crash, MemDevice, Recording};
+use ocfs2_format::device::{BlockDevice, Crash, Durability, MemDevice, Recording};
+use ocfs2_format::jbd2::{Incompat, Superblock};
 use ocfs2_format::{BlockCheck, BlockNo, Dinode, InodeFlags, Signature};
 use ocfs2_journal::{CheckAt, Journal, Tid};
 use ocfs2_testkit::{fsck_clean, require_kernel, require_tool};
@@ -34,6 +35,16 @@ impl Volume {
             .collect()
     }
 
+    /// Lets the journal have revoke blocks, as those of OCFS2 never do.
+    fn set_revoke_feature(&self) {
+        let offset = self.map.block(0).unwrap().0 << self.geometry.block_size_bits;
+        let mut bytes = vec![0; 1024];
+        self.device.read(offset, &mut bytes).unwrap();
+        let superblock = Superblock::mut_from_bytes(&mut bytes).unwrap();
+        superblock.s_feature_incompat.set(Incompat::REVOKE.bits());
+        self.device.write(offset, &bytes, Durability::Cached).unwrap();
+    }
+
     fn block(&self, at: BlockNo) -> Vec<u8> {
         let mut block = vec![0; self.geometry.block_size()];
         self.device
@@ -54,27 +65,54 @@ fn image(volume: &Volume, number: u64, block: BlockNo) -> Vec<u8> {
     bytes
 }
 
-/// Changes the blocks that belong to nobody, time and again, until the log has gone around. Returns what is in them after
-/// each handle, the transaction of each, and what was durable after so many operations of the device.
-#[expect(clippy::type_complexity, reason = "three lists of which each is simple")]
-fn work(
-    volume: &Volume,
-    device: &Recording<MemDevice>,
-    journal: &Journal,
-) -> (Vec<BTreeMap<u64, u64>>, Vec<Tid>, Vec<(usize, usize)>) {
+/// What a workload did.
+#[derive(Clone)]
+struct Work {
+    /// For each handle, which one left a block as it is, or `None` where a block was freed; those not listed are as they
+    /// were.
+    states: Vec<BTreeMap<u64, Option<u64>>>,
+    /// The transaction of each handle.
+    tids: Vec<Tid>,
+    /// The handle that was known to be durable after so many operations of the device.
+    durable: Vec<(usize, usize)>,
+    /// Blocks that held metadata and then file data.
+    reused: u64,
+}
+
+/// Changes the blocks that belong to nobody, time and again, until the log has gone around.
+fn work(volume: &Volume, device: &Recording<MemDevice>, journal: &Journal) -> Work {
     let free: Vec<BlockNo> = (0..FREE).map(|n| BlockNo(volume.geometry.blocks() - 1 - n)).collect();
     let (mut states, mut tids, mut durable) = (vec![BTreeMap::new()], vec![Tid::default()], vec![(0, 0)]);
+    let mut reused = 0;
     let rounds = volume.map.blocks() / 30;
     for number in 1..=rounds {
         let mut state = states.last().unwrap().clone();
         let mut handle = journal.begin(FREE as u32).unwrap();
-        for (n, &block) in (0..).zip(&free) {
-            // The first block counts the handles.
-            if n == 0 || !(number * 7 + n).is_multiple_of(3) {
-                let bytes = handle.create(block, None).unwrap();
-                bytes.copy_from_slice(&image(volume, number, block));
-                state.insert(block.0, number);
+        for (n, &block) in (0u64..).zip(&free) {
+            let image = image(volume, number, block);
+            let is_freed = state.get(&block.0) == Some(&None);
+            // Any mixture of both will do.
+            let choice = (number.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ n.wrapping_mul(0xBF58_476D_1CE4_E5B9)) >> 40;
+            match choice % 8 {
+                // The first block counts the handles.
+                _ if n == 0 => handle.create(block, None).unwrap().copy_from_slice(&image),
+                0 | 1 => continue,
+                2 if state.contains_key(&block.0) => {
+                    handle.forget(block, 1).unwrap();
+                    state.insert(block.0, None);
+                    continue;
+                }
+                3..=6 if is_freed => {
+                    if !journal.may_reuse(block..BlockNo(block.0 + 1)) {
+                        continue;
+                    }
+                    let offset = block.0 << volume.geometry.block_size_bits;
+                    device.write(offset, &image, Durability::Cached).unwrap();
+                    reused += 1;
+                }
+                _ => handle.create(block, None).unwrap().copy_from_slice(&image),
             }
+            state.insert(block.0, Some(number));
         }
         tids.push(handle.commit().unwrap());
         states.push(state);
@@ -88,7 +126,12 @@ fn work(
     }
     journal.commit().unwrap();
     durable.push((device.ops().len(), rounds as usize));
-    (states, tids, durable)
+    Work {
+        states,
+        tids,
+        durable,
+        reused,
+    }
 }
 
 #[test]
@@ -108,9 +151,13 @@ fn kernel_replays_what_power_cuts_leave_of_our_journals() {
             return;
         };
         empty.set_dirty(true);
+        if bits == 11 {
+            empty.set_revoke_feature();
+        }
         let device = Arc::new(Recording::new(empty.device.snapshot()));
         let journal = empty.open_journal(device.clone());
-        let (states, tids, durable) = work(&empty, &device, &journal);
+        let work = work(&empty, &device, &journal);
+        assert!(work.reused > 10, "{} blocks were reused", work.reused);
         let ops = device.ops();
         let crash = Crash::new(empty.device.snapshot());
         let step = ops.len() / CUTS + 1;
@@ -118,15 +165,16 @@ fn kernel_replays_what_power_cuts_leave_of_our_journals() {
             op.apply(&crash).unwrap();
             if n % step == step - 1 || n + 1 == ops.len() {
                 let left = empty.on(crash.after_power_cut(n as u64).unwrap());
-                let known = durable.iter().rfind(|(ops, _)| *ops <= n + 1).unwrap().1;
-                cases.push((left, states.clone(), tids.clone(), known));
+                let known = work.durable.iter().rfind(|(ops, _)| *ops <= n + 1).unwrap().1;
+                cases.push((left, work.clone(), known));
             }
         }
     }
     let volumes: Vec<&Volume> = cases.iter().map(|(volume, ..)| volume).collect();
     let (disk, results) = mount_all(kernel, dir.path(), &volumes);
 
-    for (n, ((volume, states, tids, known), result)) in cases.iter().zip(results).enumerate() {
+    for (n, ((volume, work, known), result)) in cases.iter().zip(results).enumerate() {
+        let Work { states, tids, .. } = work;
         assert_eq!(result.trim(), format!("{n} 0"), "the kernel mounts the volume");
         let mut by_kernel = vec![0; (VOLUME - volume.free()) as usize];
         disk.read_exact_at(&mut by_kernel, VOLUME * n as u64 + volume.free())
@@ -150,13 +198,12 @@ fn kernel_replays_what_power_cuts_leave_of_our_journals() {
         );
         assert!(tids.get(at + 1).is_none_or(|next| *next > tids[at]));
         for (block, bytes) in (first..).zip(by_kernel.chunks(size)) {
-            let expected = states[at]
-                .get(&block)
-                .map(|&number| image(volume, number, BlockNo(block)));
-            assert!(
-                bytes == expected.unwrap_or_else(|| vec![0; size]),
-                "case {n}: block {block} after handle {at}"
-            );
+            let expected = match states[at].get(&block) {
+                Some(Some(number)) => image(volume, *number, BlockNo(block)),
+                Some(None) => continue,
+                None => vec![0; size],
+            };
+            assert!(bytes == expected, "case {n}: block {block} after handle {at}");
         }
     }
 }
