@@ -301,6 +301,9 @@ pub enum Unsupported {
     /// Incompatible feature bits without a meaning known here.
     #[error("unknown incompatible feature bits {0:#x}: the volume needs a newer library")]
     IncompatFeatures(u32),
+    /// Read-only-compatible feature bits without a meaning known here: the volume may be read, not written.
+    #[error("unknown read-only-compatible feature bits {0:#x}: the volume can be read only")]
+    RoCompatFeatures(u32),
     /// The revision is not 0.90.
     #[error("revision {major}.{minor}, only 0.90 is known")]
     Revision {

@@ -263,6 +263,20 @@ impl Features {
         }
     }
 
+    /// Fails when the volume needs something that this library does not know, for reading or for writing.
+    ///
+    /// # Errors
+    /// As [`check_readable`](Self::check_readable), [`Unsupported::RoCompatFeatures`] with the unknown bits.
+    pub fn check_writable(self) -> Result<(), Unsupported> {
+        self.check_readable()?;
+        let unknown = self.ro_compat.difference(KNOWN.ro_compat);
+        if unknown.is_empty() {
+            Ok(())
+        } else {
+            Err(Unsupported::RoCompatFeatures(unknown.bits()))
+        }
+    }
+
     /// The bits that have no name here.
     #[must_use]
     pub fn unknown(self) -> Features {

@@ -11,7 +11,7 @@ use ocfs2_format::{
 
 use crate::error::{Error, Result};
 use crate::inode::Inode;
-use crate::meta::{BlockBuf, Locality, view};
+use crate::meta::{BlockBuf, Blocks, Locality, view};
 use crate::volume::Volume;
 
 /// A group of a chain allocator, checked.

@@ -10,7 +10,7 @@ use ocfs2_format::{
 use crate::error::{Error, Result};
 use crate::extent_tree::{Extent, ExtentTree, Lookup, TreeKind};
 use crate::inode::Inode;
-use crate::meta::{BlockBuf, Locality, Meta, view};
+use crate::meta::{BlockBuf, Blocks, Locality, view};
 
 /// One name in a directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,7 +61,7 @@ pub(crate) struct DirBlock {
 
 /// The blocks of a directory that is not inline, in order, each verified.
 pub(crate) struct DirBlocks<'a> {
-    meta: &'a Meta,
+    meta: &'a dyn Blocks,
     dir: &'a Inode,
     index: u64,
     count: u64,
@@ -70,7 +70,7 @@ pub(crate) struct DirBlocks<'a> {
 }
 
 impl<'a> DirBlocks<'a> {
-    pub(crate) fn new(meta: &'a Meta, dir: &'a Inode) -> Self {
+    pub(crate) fn new(meta: &'a dyn Blocks, dir: &'a Inode) -> Self {
         let count = meta.geometry().blocks_for_bytes(dir.size());
         DirBlocks {
             meta,
@@ -136,7 +136,7 @@ impl Iterator for DirBlocks<'_> {
 }
 
 /// Reads a directory block and checks its trailer, where it has one.
-pub(crate) fn read_dir_block(meta: &Meta, dir: &Inode, at: BlockNo, offset: u64) -> Result<DirBlock> {
+pub(crate) fn read_dir_block(meta: &dyn Blocks, dir: &Inode, at: BlockNo, offset: u64) -> Result<DirBlock> {
     let geometry = meta.geometry();
     let place = |error: Error| error.in_inode(dir.number());
     let indexed = dir.dyn_features().contains(DynFeatures::INDEXED_DIR);
@@ -156,7 +156,7 @@ pub(crate) fn read_dir_block(meta: &Meta, dir: &Inode, at: BlockNo, offset: u64)
 }
 
 /// The extent tree of a file or directory that has one.
-pub(crate) fn data_tree<'a>(meta: &'a Meta, inode: &'a Inode) -> Result<ExtentTree<'a>> {
+pub(crate) fn data_tree<'a>(meta: &'a dyn Blocks, inode: &'a Inode) -> Result<ExtentTree<'a>> {
     match inode.contents() {
         Contents::Extents(root) => Ok(ExtentTree {
             meta,
@@ -201,7 +201,7 @@ impl DirReader {
     }
 
     /// The entries of the next block, unused ones left out; `None` at the end. An error ends the directory.
-    pub(crate) fn next_batch(&mut self, meta: &Meta) -> Option<Result<Vec<DirEntry>>> {
+    pub(crate) fn next_batch(&mut self, meta: &dyn Blocks) -> Option<Result<Vec<DirEntry>>> {
         if self.done {
             return None;
         }
@@ -260,7 +260,7 @@ pub(crate) fn parse_entries(
 }
 
 /// Finds a name, through the index where the directory has one.
-pub(crate) fn lookup(meta: &Meta, dir: &Inode, name: &[u8]) -> Result<Option<DirEntry>> {
+pub(crate) fn lookup(meta: &dyn Blocks, dir: &Inode, name: &[u8]) -> Result<Option<DirEntry>> {
     require_dir(dir)?;
     match dir.dx_root() {
         Some(root) => lookup_indexed(meta, dir, root, name),
@@ -269,7 +269,7 @@ pub(crate) fn lookup(meta: &Meta, dir: &Inode, name: &[u8]) -> Result<Option<Dir
 }
 
 /// Finds a name by reading the directory from its start.
-pub(crate) fn lookup_linear(meta: &Meta, dir: &Inode, name: &[u8]) -> Result<Option<DirEntry>> {
+pub(crate) fn lookup_linear(meta: &dyn Blocks, dir: &Inode, name: &[u8]) -> Result<Option<DirEntry>> {
     require_dir(dir)?;
     if let Contents::Inline(area) = dir.contents() {
         let found = parse_entries(area, 0, dir.number().block(), dir.number(), |entry| entry == name)?;
@@ -287,7 +287,7 @@ pub(crate) fn lookup_linear(meta: &Meta, dir: &Inode, name: &[u8]) -> Result<Opt
 }
 
 /// The root of a directory's index, checked.
-pub(crate) fn read_dx_root(meta: &Meta, dir: InodeNo, at: BlockNo) -> Result<BlockBuf> {
+pub(crate) fn read_dx_root(meta: &dyn Blocks, dir: InodeNo, at: BlockNo) -> Result<BlockBuf> {
     let place = |error: Error| error.in_inode(dir);
     let block = meta
         .verified(at, Structure::DxRoot, DxRoot::CHECK_OFFSET, Locality::Clustered)
@@ -299,7 +299,7 @@ pub(crate) fn read_dx_root(meta: &Meta, dir: InodeNo, at: BlockNo) -> Result<Blo
 }
 
 /// A leaf of a directory's index, checked.
-pub(crate) fn read_dx_leaf(meta: &Meta, dir: InodeNo, at: BlockNo) -> Result<BlockBuf> {
+pub(crate) fn read_dx_leaf(meta: &dyn Blocks, dir: InodeNo, at: BlockNo) -> Result<BlockBuf> {
     let place = |error: Error| error.in_inode(dir);
     let block = meta
         .verified(at, Structure::DxLeaf, DxLeaf::CHECK_OFFSET, Locality::Clustered)
@@ -311,7 +311,7 @@ pub(crate) fn read_dx_leaf(meta: &Meta, dir: InodeNo, at: BlockNo) -> Result<Blo
 }
 
 /// The extents of an index that is not inline.
-pub(crate) fn dx_tree<'a>(meta: &'a Meta, dir: InodeNo, root: &'a DxRoot) -> ExtentTree<'a> {
+pub(crate) fn dx_tree<'a>(meta: &'a dyn Blocks, dir: InodeNo, root: &'a DxRoot) -> ExtentTree<'a> {
     ExtentTree {
         meta,
         root: root.list(),
@@ -320,7 +320,7 @@ pub(crate) fn dx_tree<'a>(meta: &'a Meta, dir: InodeNo, root: &'a DxRoot) -> Ext
     }
 }
 
-fn lookup_indexed(meta: &Meta, dir: &Inode, root: BlockNo, name: &[u8]) -> Result<Option<DirEntry>> {
+fn lookup_indexed(meta: &dyn Blocks, dir: &Inode, root: BlockNo, name: &[u8]) -> Result<Option<DirEntry>> {
     let root = read_dx_root(meta, dir.number(), root)?;
     let seed = &meta.geometry().dx_seed;
     let signed = DxHash::of(name, seed, CharSign::Signed);
@@ -335,7 +335,7 @@ fn lookup_indexed(meta: &Meta, dir: &Inode, root: BlockNo, name: &[u8]) -> Resul
     lookup_hash(meta, dir, view(&root), unsigned, name)
 }
 
-fn lookup_hash(meta: &Meta, dir: &Inode, root: &DxRoot, hash: DxHash, name: &[u8]) -> Result<Option<DirEntry>> {
+fn lookup_hash(meta: &dyn Blocks, dir: &Inode, root: &DxRoot, hash: DxHash, name: &[u8]) -> Result<Option<DirEntry>> {
     let leaf;
     let entries = if root.flags().contains(DxFlags::INLINE) {
         root.entries()
@@ -370,7 +370,7 @@ fn lookup_hash(meta: &Meta, dir: &Inode, root: &DxRoot, hash: DxHash, name: &[u8
 }
 
 /// The leaf block that a hash falls into.
-pub(crate) fn dx_leaf_block(meta: &Meta, extent: &Extent, hash: DxHash) -> BlockNo {
+pub(crate) fn dx_leaf_block(meta: &dyn Blocks, extent: &Extent, hash: DxHash) -> BlockNo {
     let geometry = meta.geometry();
     // Records may have merged, and a hash beyond their last cluster belongs to it. `clusters` is not 0 in a record.
     let cluster = (hash.major - extent.cpos).min(extent.clusters - 1);

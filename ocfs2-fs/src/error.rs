@@ -6,6 +6,8 @@ use ocfs2_format::device::IoError;
 use ocfs2_format::{Corrupt, InodeNo, SuperBlockError, Unsupported};
 use ocfs2_journal::JournalError;
 
+use crate::mounted::LockError;
+
 /// A failed operation on a volume.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -74,6 +76,88 @@ pub enum Error {
     /// The volume has no such system file.
     #[error("the volume has no system file {0}")]
     NoSuchSystemFile(String),
+    /// The journal failed, or was used wrongly.
+    #[error(transparent)]
+    Journal(JournalError),
+    /// A cluster lock could not be taken.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// The file system is mounted read-only.
+    #[error("the file system is mounted read-only")]
+    ReadOnly,
+    /// Every slot is taken: as many nodes as the volume was made for have it mounted.
+    #[error("all {slots} slots of the volume are taken")]
+    NoSlot {
+        /// Slots of the volume.
+        slots: u16,
+    },
+    /// The volume, or a directory, is full.
+    #[error("no space left")]
+    NoSpace,
+    /// A quota is used up.
+    #[error("disk quota exceeded")]
+    QuotaExceeded,
+    /// The inode was deleted by somebody else.
+    #[error("inode {0} has been deleted")]
+    Stale(InodeNo),
+    /// The name is taken.
+    #[error("{}: file exists", .0.display())]
+    Exists(PathBuf),
+    /// The directory has entries.
+    #[error("{}: directory not empty", .0.display())]
+    NotEmpty(PathBuf),
+    /// A name that no entry can have: empty, with a slash or a NUL in it.
+    #[error("{}: not a name", .0.display())]
+    BadName(PathBuf),
+    /// A name longer than 255 bytes, or a link target or path that is too long.
+    #[error("{}: name too long", .0.display())]
+    NameTooLong(PathBuf),
+    /// The inode has as many links as the format allows.
+    #[error("inode {0}: too many links")]
+    TooManyLinks(InodeNo),
+    /// Larger than a file, an attribute or the like can be.
+    #[error("{what} is too large")]
+    TooLarge {
+        /// What.
+        what: &'static str,
+    },
+    /// The inode's attributes, or what it is, forbid this to everybody.
+    #[error("inode {inode}: operation not permitted: {why}")]
+    NotPermitted {
+        /// The inode.
+        inode: InodeNo,
+        /// What forbids it.
+        why: &'static str,
+    },
+    /// The caller's identity does not allow this.
+    #[error("permission denied")]
+    AccessDenied,
+    /// The request makes no sense.
+    #[error("invalid argument: {why}")]
+    InvalidArgument {
+        /// Why not.
+        why: &'static str,
+    },
+    /// The volume was made without a feature that this needs.
+    #[error("the volume has no {feature} feature")]
+    NoFeature {
+        /// The feature, as mkfs spells it.
+        feature: &'static str,
+    },
+    /// The volume, or something in it, is being used elsewhere.
+    #[error("in use: {why}")]
+    Busy {
+        /// By whom, as far as known.
+        why: String,
+    },
+    /// The extended attribute exists already.
+    #[error("inode {inode} has an attribute {name} already")]
+    XattrExists {
+        /// The inode.
+        inode: InodeNo,
+        /// The attribute's full name.
+        name: String,
+    },
 }
 
 /// What kind of failure an [`Error`] is, to branch on.
@@ -90,6 +174,14 @@ pub enum ErrorKind {
     NotFound,
     /// The request does not fit the object.
     Invalid,
+    /// What was to be made is there.
+    Exists,
+    /// No room, or no more allowed.
+    NoSpace,
+    /// Not allowed.
+    Denied,
+    /// In use elsewhere.
+    Busy,
 }
 
 /// `Result` with this crate's [`Error`].
@@ -106,15 +198,46 @@ impl Error {
             | Error::NotFound(_)
             | Error::NoSuchXattr { .. }
             | Error::NoSuchSystemFile(_) => ErrorKind::NotFound,
-            Error::NotADirectory(_) | Error::IsADirectory(_) | Error::WrongKind { .. } | Error::SymlinkLoop(_) => {
-                ErrorKind::Invalid
-            }
+            Error::NotADirectory(_)
+            | Error::IsADirectory(_)
+            | Error::WrongKind { .. }
+            | Error::SymlinkLoop(_)
+            | Error::NotEmpty(_)
+            | Error::BadName(_)
+            | Error::NameTooLong(_)
+            | Error::TooManyLinks(_)
+            | Error::TooLarge { .. }
+            | Error::InvalidArgument { .. } => ErrorKind::Invalid,
+            Error::Journal(error) => match error {
+                JournalError::Corrupt(_) | JournalError::NotReplayed { .. } => ErrorKind::Corrupt,
+                _ => ErrorKind::Io,
+            },
+            Error::Lock(_) | Error::NoSlot { .. } | Error::Busy { .. } => ErrorKind::Busy,
+            Error::ReadOnly | Error::NotPermitted { .. } | Error::AccessDenied => ErrorKind::Denied,
+            Error::NoSpace | Error::QuotaExceeded => ErrorKind::NoSpace,
+            Error::Stale(_) => ErrorKind::NotFound,
+            Error::Exists(_) | Error::XattrExists { .. } => ErrorKind::Exists,
+            Error::NoFeature { .. } => ErrorKind::Unsupported,
         }
     }
 
     /// The `errno` that the kernel driver would have given.
     pub fn errno(&self) -> i32 {
+        const EPERM: i32 = 1;
         const ENOENT: i32 = 2;
+        const EIO: i32 = 5;
+        const EAGAIN: i32 = 11;
+        const EACCES: i32 = 13;
+        const EBUSY: i32 = 16;
+        const EEXIST: i32 = 17;
+        const EFBIG: i32 = 27;
+        const ENOSPC: i32 = 28;
+        const EMLINK: i32 = 31;
+        const ENAMETOOLONG: i32 = 36;
+        const ENOTEMPTY: i32 = 39;
+        const EOPNOTSUPP: i32 = 95;
+        const ESTALE: i32 = 116;
+        const EDQUOT: i32 = 122;
         const ENOTDIR: i32 = 20;
         const EISDIR: i32 = 21;
         const EINVAL: i32 = 22;
@@ -133,6 +256,23 @@ impl Error {
             Error::IsADirectory(_) => EISDIR,
             Error::SymlinkLoop(_) => ELOOP,
             Error::NoSuchXattr { .. } => ENODATA,
+            Error::Journal(error) => error.errno(),
+            Error::Lock(LockError::Busy) => EAGAIN,
+            Error::Lock(_) => EIO,
+            Error::ReadOnly => EROFS,
+            Error::NoSlot { .. } | Error::Busy { .. } => EBUSY,
+            Error::NoSpace => ENOSPC,
+            Error::QuotaExceeded => EDQUOT,
+            Error::Stale(_) => ESTALE,
+            Error::Exists(_) | Error::XattrExists { .. } => EEXIST,
+            Error::NotEmpty(_) => ENOTEMPTY,
+            Error::BadName(_) | Error::InvalidArgument { .. } => EINVAL,
+            Error::NameTooLong(_) => ENAMETOOLONG,
+            Error::TooManyLinks(_) => EMLINK,
+            Error::TooLarge { .. } => EFBIG,
+            Error::NotPermitted { .. } => EPERM,
+            Error::AccessDenied => EACCES,
+            Error::NoFeature { .. } => EOPNOTSUPP,
         }
     }
 
@@ -172,6 +312,16 @@ impl From<SuperBlockError> for Error {
     }
 }
 
+impl From<JournalError> for Error {
+    fn from(error: JournalError) -> Self {
+        match error {
+            JournalError::Io(error) => Error::Io(error),
+            JournalError::Corrupt(corrupt) => Error::Corrupt(corrupt),
+            other => Error::Journal(other),
+        }
+    }
+}
+
 impl From<Error> for std::io::Error {
     fn from(error: Error) -> Self {
         let kind = match error.kind() {
@@ -180,6 +330,10 @@ impl From<Error> for std::io::Error {
             ErrorKind::Invalid => std::io::ErrorKind::InvalidInput,
             ErrorKind::Unsupported => std::io::ErrorKind::Unsupported,
             ErrorKind::Io => std::io::ErrorKind::Other,
+            ErrorKind::Exists => std::io::ErrorKind::AlreadyExists,
+            ErrorKind::NoSpace => std::io::ErrorKind::StorageFull,
+            ErrorKind::Denied => std::io::ErrorKind::PermissionDenied,
+            ErrorKind::Busy => std::io::ErrorKind::ResourceBusy,
         };
         std::io::Error::new(kind, error)
     }

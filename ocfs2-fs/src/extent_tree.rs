@@ -10,7 +10,7 @@ use ocfs2_format::{
 };
 
 use crate::error::Result;
-use crate::meta::{BlockBuf, Meta, view};
+use crate::meta::{BlockBuf, Blocks, view};
 
 /// What the keys of a tree are, which decides how its records may lie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,7 +44,7 @@ impl Extent {
 /// An extent tree: the root's list and the way to its blocks.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ExtentTree<'a> {
-    pub(crate) meta: &'a Meta,
+    pub(crate) meta: &'a dyn Blocks,
     pub(crate) root: &'a ExtentList,
     pub(crate) kind: TreeKind,
     /// For messages.

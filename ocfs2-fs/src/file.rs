@@ -8,14 +8,14 @@
 use std::io;
 use std::sync::Mutex;
 
-use ocfs2_format::device::{BlockDevice, IoError};
+use ocfs2_format::device::{BlockDevice, Durability, IoError};
 use ocfs2_format::{Contents, Corrupt, ExtentFlags, FileKind, Geometry, Structure, Violation};
 
 use crate::dir::data_tree;
 use crate::error::{Error, Result};
 use crate::extent_tree::{Extent, Lookup};
 use crate::inode::Inode;
-use crate::meta::Meta;
+use crate::meta::Blocks;
 use crate::volume::Volume;
 
 /// A stretch of a file, in bytes.
@@ -225,7 +225,7 @@ impl io::Seek for File {
 const MAX_LINK: u64 = 4095;
 
 /// The target of a symbolic link.
-pub(crate) fn read_link(meta: &Meta, inode: &Inode) -> Result<Vec<u8>> {
+pub(crate) fn read_link(meta: &dyn Blocks, inode: &Inode) -> Result<Vec<u8>> {
     if inode.kind() != FileKind::Symlink {
         return Err(Error::WrongKind {
             inode: inode.number(),
@@ -286,4 +286,30 @@ pub(crate) fn read_bytes(device: &dyn BlockDevice, offset: u64, buf: &mut [u8]) 
         done += part;
     }
     Ok(())
+}
+
+/// Writes bytes of any alignment to a device that wants whole blocks. What lies around them in the first and the last
+/// block is kept, and must not be changed by anybody else meanwhile.
+pub(crate) fn write_bytes(device: &dyn BlockDevice, offset: u64, bytes: &[u8], how: Durability) -> Result<()> {
+    let block = u64::from(device.geometry().block_size);
+    let end = offset + bytes.len() as u64;
+    if (offset | end) & (block - 1) == 0 {
+        return Ok(device.write(offset, bytes, how)?);
+    }
+    let start = offset / block * block;
+    let mut whole = vec![0; (end.next_multiple_of(block) - start) as usize];
+    device.read(start, &mut whole)?;
+    whole[(offset - start) as usize..][..bytes.len()].copy_from_slice(bytes);
+    Ok(device.write(start, &whole, how)?)
+}
+
+/// Where a byte of a file without holes lies on the device.
+pub(crate) fn byte_offset(geometry: &Geometry, extents: &[Extent], offset: u64) -> Result<u64> {
+    let cpos = offset >> geometry.cluster_size_bits;
+    let extent = extents
+        .iter()
+        .find(|extent| u64::from(extent.cpos) <= cpos && cpos < extent.end())
+        .ok_or_else(|| Corrupt::new(Structure::File, Violation::Rule("the file is too short")).at_offset(offset))?;
+    let inside = offset - geometry.clusters_to_bytes(extent.cpos);
+    Ok((extent.blkno.0 << geometry.block_size_bits) + inside)
 }

@@ -9,7 +9,7 @@ use ocfs2_format::{
 };
 
 use crate::error::Result;
-use crate::meta::{BlockBuf, Locality, Meta, view};
+use crate::meta::{BlockBuf, Blocks, Locality, view};
 
 /// A point in time as an inode stores it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -52,7 +52,7 @@ pub struct Inode {
 }
 
 impl Inode {
-    pub(crate) fn read(meta: &Meta, number: InodeNo) -> Result<Inode> {
+    pub(crate) fn read(meta: &dyn Blocks, number: InodeNo) -> Result<Inode> {
         let block = meta.verified(
             number.block(),
             Structure::Dinode,

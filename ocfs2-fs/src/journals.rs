@@ -11,7 +11,7 @@ use ocfs2_journal::{Log, LogMap, LogRun, Overlay, Redirects};
 use crate::dir::data_tree;
 use crate::error::{Error, Result};
 use crate::inode::Inode;
-use crate::meta::Meta;
+use crate::meta::Blocks;
 use crate::system::{SystemFiles, journal_info};
 use crate::volume::Volume;
 
@@ -36,7 +36,7 @@ pub(crate) struct Replayed {
 
 /// Lays every dirty journal over the device. Blocks of one journal are never in another: a node has to write a block
 /// home before it gives up the lock on it, so the order of slots does not matter.
-pub(crate) fn replay_in_memory(meta: &Meta, system: &SystemFiles) -> Result<Replayed> {
+pub(crate) fn replay_in_memory(meta: &dyn Blocks, system: &SystemFiles) -> Result<Replayed> {
     let geometry = meta.geometry();
     let mut all = Redirects::default();
     let mut replays = Vec::new();
@@ -73,7 +73,7 @@ pub(crate) fn replay_in_memory(meta: &Meta, system: &SystemFiles) -> Result<Repl
 }
 
 /// Where the blocks of a journal are.
-fn log_map(meta: &Meta, journal: InodeNo) -> Result<LogMap> {
+pub(crate) fn log_map(meta: &dyn Blocks, journal: InodeNo) -> Result<LogMap> {
     let geometry = meta.geometry();
     let inode = Inode::read(meta, journal)?;
     let mut runs = Vec::new();

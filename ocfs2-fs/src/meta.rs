@@ -7,7 +7,7 @@
 //! Source: on-disk reference, section 25 (checks).
 
 use std::collections::BTreeMap;
-use std::ops::Deref;
+use std::ops::{Deref, Range};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -15,7 +15,7 @@ use ocfs2_format::device::{BlockDevice, IoError, IoErrorKind, IoOp};
 use ocfs2_format::{BlockCheck, BlockNo, Corrupt, ExtentBlock, Geometry, Structure, Verdict, Violation};
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
-use zerocopy::FromBytes;
+use zerocopy::{FromBytes, IntoBytes, KnownLayout};
 
 use crate::error::Result;
 use crate::volume::OpenOptions;
@@ -101,6 +101,14 @@ impl BlockBuf {
         BlockBuf(Repr::Copy(bytes.into()))
     }
 
+    /// The bytes, to be shared.
+    pub(crate) fn into_shared(self) -> Arc<[u8]> {
+        match self.0 {
+            Repr::Cached { chunk, start, len } => chunk.bytes[start..start + len].into(),
+            Repr::Copy(bytes) => bytes,
+        }
+    }
+
     /// Marks the block as verified, so that the next reader of the cached bytes need not compute its CRC.
     fn mark_good(&self, block_size: usize) {
         if let Repr::Cached { chunk, start, .. } = &self.0 {
@@ -113,6 +121,109 @@ impl BlockBuf {
             Repr::Cached { chunk, start, .. } => chunk.good[start / block_size].load(Ordering::Relaxed),
             Repr::Copy(_) => false,
         }
+    }
+}
+
+/// Blocks of metadata as a reader sees them: at home on the device, or newer where somebody has changed them since.
+///
+/// All reading of structures goes through this, so that the same code reads a volume, a mounted file system and the
+/// unfinished changes of a transaction.
+pub(crate) trait Blocks: std::fmt::Debug {
+    /// What is at home, and the cache in front of it.
+    fn home(&self) -> &Meta;
+
+    /// The block if there is a newer version of it than at home. Its check field is not up to date, and its contents are
+    /// as good as the one who wrote them made them: they are not verified.
+    fn newest(&self, at: BlockNo) -> Option<Arc<[u8]>>;
+
+    fn geometry(&self) -> &Geometry {
+        &self.home().geometry
+    }
+
+    fn device(&self) -> &Arc<dyn BlockDevice> {
+        &self.home().device
+    }
+
+    /// The bytes of a block, unchecked.
+    fn raw(&self, at: BlockNo, structure: Structure, locality: Locality) -> Result<BlockBuf> {
+        self.require_inside(at, 1, structure)?;
+        match self.newest(at) {
+            Some(image) => Ok(BlockBuf(Repr::Copy(image))),
+            None => self.home().bytes(at, locality),
+        }
+    }
+
+    /// The bytes of a block whose check field, where the volume has them, is good or was made good.
+    fn verified(&self, at: BlockNo, structure: Structure, check_offset: usize, locality: Locality) -> Result<BlockBuf> {
+        self.require_inside(at, 1, structure)?;
+        match self.newest(at) {
+            Some(image) => Ok(BlockBuf(Repr::Copy(image))),
+            None => self.home().verified_home(at, structure, check_offset, locality),
+        }
+    }
+
+    /// The bytes of a directory or quota block, which have their check field at their end.
+    fn verified_tail(&self, at: BlockNo, structure: Structure) -> Result<BlockBuf> {
+        self.verified(at, structure, self.geometry().block_size() - 8, Locality::Clustered)
+    }
+
+    /// The 4096 bytes of an xattr bucket, checked as one.
+    fn bucket(&self, at: BlockNo) -> Result<BlockBuf> {
+        let structure = Structure::XattrBucket;
+        let blocks = u64::from(self.geometry().blocks_per_xattr_bucket());
+        self.require_inside(at, blocks, structure)?;
+        let mut bytes = Vec::with_capacity(Geometry::XATTR_BUCKET_SIZE);
+        let mut is_newer = false;
+        for block in (at.0..at.0 + blocks).map(BlockNo) {
+            match self.newest(block) {
+                Some(image) => {
+                    is_newer = true;
+                    bytes.extend_from_slice(&image);
+                }
+                None => bytes.extend_from_slice(&self.home().bytes(block, Locality::Clustered)?),
+            }
+        }
+        let bucket = BlockBuf(Repr::Copy(bytes.into()));
+        // The blocks of a bucket change together.
+        if is_newer {
+            return Ok(bucket);
+        }
+        self.home().verified_bucket(bucket, at)
+    }
+
+    /// An extent block of the given depth, checked.
+    fn extent_block(&self, at: BlockNo, depth: u16) -> Result<BlockBuf> {
+        let block = self.verified(
+            at,
+            Structure::ExtentBlock,
+            ExtentBlock::CHECK_OFFSET,
+            Locality::Clustered,
+        )?;
+        view::<ExtentBlock>(&block).check(at, Some(depth), self.geometry())?;
+        Ok(block)
+    }
+
+    /// Fails unless `len` blocks from `at` lie in the volume, behind the superblock.
+    fn require_inside(&self, at: BlockNo, len: u64, structure: Structure) -> Result<()> {
+        if self.geometry().contains_run(at, len) {
+            return Ok(());
+        }
+        let violation = Violation::OutsideVolume {
+            field: "block pointer",
+            found: at.0,
+            blocks: self.geometry().blocks(),
+        };
+        Err(Corrupt::new(structure, violation).into())
+    }
+}
+
+impl Blocks for Meta {
+    fn home(&self) -> &Meta {
+        self
+    }
+
+    fn newest(&self, _at: BlockNo) -> Option<Arc<[u8]>> {
+        None
     }
 }
 
@@ -132,14 +243,6 @@ impl Meta {
             verify: geometry.features.metaecc() && !options.lenient,
             corrections: Mutex::default(),
         }
-    }
-
-    pub(crate) fn geometry(&self) -> &Geometry {
-        &self.geometry
-    }
-
-    pub(crate) fn device(&self) -> &Arc<dyn BlockDevice> {
-        &self.device
     }
 
     /// Every correction made so far, by block.
@@ -165,10 +268,20 @@ impl Meta {
         self.cache.clear();
     }
 
-    /// The bytes of a block, unchecked.
-    pub(crate) fn raw(&self, at: BlockNo, structure: Structure, locality: Locality) -> Result<BlockBuf> {
-        self.require_inside(at, 1, structure)?;
-        self.bytes(at, locality)
+    /// Forgets what is cached of bytes that have just been written to the device. Whoever is reading them at this moment
+    /// may get what was there before, but leaves nothing of it in the cache.
+    pub(crate) fn invalidate_bytes(&self, range: Range<u64>) {
+        for locality in [Locality::Clustered, Locality::Scattered] {
+            let unit = self.unit(locality);
+            for number in range.start / unit..range.end.div_ceil(unit) {
+                self.cache.remove(&Self::key(number, locality));
+            }
+        }
+    }
+
+    /// Chunks of both sizes share one cache.
+    fn key(number: u64, locality: Locality) -> u64 {
+        number << 1 | u64::from(locality == Locality::Clustered)
     }
 
     /// The bytes of any block of the device; the caller has made sure that its byte offset fits in 64 bits.
@@ -176,7 +289,7 @@ impl Meta {
         let block_size = self.geometry.block_size();
         let offset = at.0 << self.geometry.block_size_bits;
         let unit = self.unit(locality);
-        let key = (offset / unit) << 1 | u64::from(locality == Locality::Clustered);
+        let key = Self::key(offset / unit, locality);
         let chunk = match self
             .cache
             .get_or_insert_with(&key, || self.read_chunk(offset / unit * unit, unit))
@@ -199,15 +312,15 @@ impl Meta {
         }))
     }
 
-    /// The bytes of a block whose check field, where the volume has them, is good or was made good.
-    pub(crate) fn verified(
+    /// The bytes of a block at home whose check field, where the volume has them, is good or was made good.
+    fn verified_home(
         &self,
         at: BlockNo,
         structure: Structure,
         check_offset: usize,
         locality: Locality,
     ) -> Result<BlockBuf> {
-        let block = self.raw(at, structure, locality)?;
+        let block = self.bytes(at, locality)?;
         if !self.verify || block.is_marked_good(self.geometry.block_size()) {
             return Ok(block);
         }
@@ -218,51 +331,12 @@ impl Meta {
         self.correct(&block, at, structure, check_offset)
     }
 
-    /// The bytes of a directory or quota block, which have their check field at their end.
-    pub(crate) fn verified_tail(&self, at: BlockNo, structure: Structure) -> Result<BlockBuf> {
-        self.verified(at, structure, self.geometry.block_size() - 8, Locality::Clustered)
-    }
-
-    /// The 4096 bytes of an xattr bucket, checked as one.
-    pub(crate) fn bucket(&self, at: BlockNo) -> Result<BlockBuf> {
-        let structure = Structure::XattrBucket;
-        let blocks = u64::from(self.geometry.blocks_per_xattr_bucket());
-        self.require_inside(at, blocks, structure)?;
-        let mut bytes = Vec::with_capacity(Geometry::XATTR_BUCKET_SIZE);
-        for index in 0..blocks {
-            bytes.extend_from_slice(&self.raw(BlockNo(at.0 + index), structure, Locality::Clustered)?);
-        }
-        let bucket = BlockBuf(Repr::Copy(bytes.into()));
+    fn verified_bucket(&self, bucket: BlockBuf, at: BlockNo) -> Result<BlockBuf> {
         let check_offset = 8;
         if !self.verify || BlockCheck::is_good(&bucket, check_offset) {
             return Ok(bucket);
         }
-        self.correct(&bucket, at, structure, check_offset)
-    }
-
-    /// An extent block of the given depth, checked.
-    pub(crate) fn extent_block(&self, at: BlockNo, depth: u16) -> Result<BlockBuf> {
-        let block = self.verified(
-            at,
-            Structure::ExtentBlock,
-            ExtentBlock::CHECK_OFFSET,
-            Locality::Clustered,
-        )?;
-        view::<ExtentBlock>(&block).check(at, Some(depth), &self.geometry)?;
-        Ok(block)
-    }
-
-    /// Fails unless `len` blocks from `at` lie in the volume, behind the superblock.
-    pub(crate) fn require_inside(&self, at: BlockNo, len: u64, structure: Structure) -> Result<()> {
-        if self.geometry.contains_run(at, len) {
-            return Ok(());
-        }
-        let violation = Violation::OutsideVolume {
-            field: "block pointer",
-            found: at.0,
-            blocks: self.geometry.blocks(),
-        };
-        Err(Corrupt::new(structure, violation).into())
+        self.correct(&bucket, at, Structure::XattrBucket, check_offset)
     }
 
     fn correct(&self, block: &BlockBuf, at: BlockNo, structure: Structure, check_offset: usize) -> Result<BlockBuf> {
@@ -301,6 +375,11 @@ impl Meta {
 }
 
 /// The view of a whole block.
-pub(crate) fn view<T: FromBytes + zerocopy::KnownLayout + zerocopy::Immutable + ?Sized>(block: &[u8]) -> &T {
+pub(crate) fn view<T: FromBytes + KnownLayout + zerocopy::Immutable + ?Sized>(block: &[u8]) -> &T {
     T::ref_from_bytes(block).expect("a block of 512 bytes or more spans every block structure")
+}
+
+/// The view of a whole block, to change it.
+pub(crate) fn view_mut<T: FromBytes + IntoBytes + KnownLayout + ?Sized>(block: &mut [u8]) -> &mut T {
+    T::mut_from_bytes(block).expect("a block of 512 bytes or more spans every block structure")
 }

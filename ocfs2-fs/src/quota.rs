@@ -14,7 +14,7 @@ use crate::dir::data_tree;
 use crate::error::{Error, Result};
 use crate::extent_tree::Lookup;
 use crate::inode::Inode;
-use crate::meta::{BlockBuf, Meta};
+use crate::meta::{BlockBuf, Blocks};
 use crate::volume::Volume;
 
 /// The contents of a global quota file.
@@ -64,7 +64,7 @@ impl Volume {
 }
 
 struct QuotaFile<'a> {
-    meta: &'a Meta,
+    meta: &'a dyn Blocks,
     inode: Inode,
     geometry: QuotaGeometry,
 }

@@ -2,7 +2,7 @@
 //!
 //! Source: on-disk reference, sections 1.7, 26.6, 27 and 28.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use ocfs2_format::{
     Contents, Corrupt, HeartbeatBlock, InodeNo, JournalFlags, NodeNum, SlotMap, SlotNum, Structure, SystemFile,
@@ -13,18 +13,22 @@ use crate::dir::DirReader;
 use crate::error::{Error, Result};
 use crate::file::read_bytes;
 use crate::inode::Inode;
-use crate::meta::Meta;
+use crate::meta::Blocks;
 use crate::volume::{OpenOptions, Volume};
 
 /// Where each system file is.
 #[derive(Clone, Debug)]
 pub(crate) struct SystemFiles {
     files: BTreeMap<(SystemFile, SlotNum), InodeNo>,
+    inodes: HashSet<InodeNo>,
 }
 
 impl SystemFiles {
-    pub(crate) fn open(meta: &Meta, dir: InodeNo, options: &OpenOptions) -> Result<SystemFiles> {
-        let mut found = SystemFiles { files: BTreeMap::new() };
+    pub(crate) fn open(meta: &dyn Blocks, dir: InodeNo, options: &OpenOptions) -> Result<SystemFiles> {
+        let mut found = SystemFiles {
+            files: BTreeMap::new(),
+            inodes: HashSet::new(),
+        };
         match found.read(meta, dir) {
             Err(error) if !options.lenient => Err(error),
             // Those found before the damage are kept.
@@ -32,12 +36,13 @@ impl SystemFiles {
         }
     }
 
-    fn read(&mut self, meta: &Meta, dir: InodeNo) -> Result<()> {
+    fn read(&mut self, meta: &dyn Blocks, dir: InodeNo) -> Result<()> {
         let inode = Inode::read(meta, dir)?;
         let mut reader = DirReader::new(inode)?;
         while let Some(batch) = reader.next_batch(meta) {
             for entry in batch? {
                 if let Some((file, slot)) = SystemFile::parse(entry.name()) {
+                    self.inodes.insert(entry.inode());
                     self.files
                         .entry((file, slot.unwrap_or_default()))
                         .or_insert(entry.inode());
@@ -50,6 +55,11 @@ impl SystemFiles {
     /// Every system file and its inode; each slot's its own.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (SystemFile, InodeNo)> + '_ {
         self.files.iter().map(|((file, _), inode)| (*file, *inode))
+    }
+
+    /// Whether an inode is one of the system files.
+    pub(crate) fn contains(&self, inode: InodeNo) -> bool {
+        self.inodes.contains(&inode)
     }
 
     pub(crate) fn find(&self, file: SystemFile, slot: SlotNum) -> Result<InodeNo> {
@@ -179,7 +189,7 @@ impl Volume {
     }
 }
 
-pub(crate) fn journal_info(meta: &Meta, system: &SystemFiles, slot: SlotNum) -> Result<JournalInfo> {
+pub(crate) fn journal_info(meta: &dyn Blocks, system: &SystemFiles, slot: SlotNum) -> Result<JournalInfo> {
     let inode = Inode::read(meta, system.find(SystemFile::Journal, slot)?)?;
     let Contents::Extents(_) = inode.contents() else {
         let violation = Violation::Rule("a journal is a file with extents");

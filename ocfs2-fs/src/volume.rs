@@ -15,7 +15,7 @@ use crate::extent_tree::Extent;
 use crate::file::{self, File};
 use crate::inode::Inode;
 use crate::journals::{self, JournalReplay};
-use crate::meta::{Correction, Meta, view};
+use crate::meta::{Blocks, Correction, Meta, view};
 use crate::path;
 use crate::superblock::{self, FoundSuper};
 use crate::system::SystemFiles;

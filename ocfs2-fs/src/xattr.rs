@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::extent_tree::{Extent, ExtentTree, Lookup, TreeKind};
 use crate::file::read_bytes;
 use crate::inode::Inode;
-use crate::meta::{BlockBuf, Locality, Meta, view};
+use crate::meta::{BlockBuf, Blocks, Locality, view};
 
 /// Where an attribute is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,7 +88,7 @@ const MAX_VALUE: u64 = 65536;
 
 /// Walks the areas that hold an inode's attributes.
 pub(crate) fn for_each_area(
-    meta: &Meta,
+    meta: &dyn Blocks,
     inode: &Inode,
     mut visit: impl FnMut(XattrPlace, &XattrArea<'_>) -> Result<()>,
 ) -> Result<()> {
@@ -114,14 +114,14 @@ pub(crate) fn for_each_area(
 }
 
 /// The attribute block of an inode, checked.
-pub(crate) fn read_xattr_block(meta: &Meta, at: BlockNo) -> Result<BlockBuf> {
+pub(crate) fn read_xattr_block(meta: &dyn Blocks, at: BlockNo) -> Result<BlockBuf> {
     let block = meta.verified(at, Structure::XattrBlock, XattrBlock::CHECK_OFFSET, Locality::Clustered)?;
     view::<XattrBlock>(&block).check(at, meta.geometry())?;
     Ok(block)
 }
 
 /// The tree of buckets below an attribute block.
-pub(crate) fn bucket_tree<'a>(meta: &'a Meta, owner: InodeNo, block: &'a XattrBlock) -> ExtentTree<'a> {
+pub(crate) fn bucket_tree<'a>(meta: &'a dyn Blocks, owner: InodeNo, block: &'a XattrBlock) -> ExtentTree<'a> {
     ExtentTree {
         meta,
         root: block.list(),
@@ -131,7 +131,11 @@ pub(crate) fn bucket_tree<'a>(meta: &'a Meta, owner: InodeNo, block: &'a XattrBl
 }
 
 /// The buckets in use of one extent of a bucket tree.
-fn for_each_bucket(meta: &Meta, extent: &Extent, mut visit: impl FnMut(BlockNo, &[u8]) -> Result<()>) -> Result<()> {
+fn for_each_bucket(
+    meta: &dyn Blocks,
+    extent: &Extent,
+    mut visit: impl FnMut(BlockNo, &[u8]) -> Result<()>,
+) -> Result<()> {
     let geometry = meta.geometry();
     meta.require_inside(
         extent.blkno,
@@ -186,7 +190,7 @@ fn to_info(place: XattrPlace, xattr: &ocfs2_format::Xattr<'_>) -> XattrInfo {
 }
 
 /// All attributes of an inode, in storage order.
-pub(crate) fn list(meta: &Meta, inode: &Inode) -> Result<Vec<XattrInfo>> {
+pub(crate) fn list(meta: &dyn Blocks, inode: &Inode) -> Result<Vec<XattrInfo>> {
     let mut found = Vec::new();
     for_each_area(meta, inode, |place, area| {
         // Pairs that overlap would make a list many times as large as what is on disk.
@@ -201,11 +205,16 @@ pub(crate) fn list(meta: &Meta, inode: &Inode) -> Result<Vec<XattrInfo>> {
 }
 
 /// One attribute of an inode, found by the hash of its name where its storage is sorted by hash.
-pub(crate) fn find(meta: &Meta, inode: &Inode, namespace: XattrNamespace, name: &[u8]) -> Result<Option<XattrInfo>> {
+pub(crate) fn find(
+    meta: &dyn Blocks,
+    inode: &Inode,
+    namespace: XattrNamespace,
+    name: &[u8],
+) -> Result<Option<XattrInfo>> {
     find_inner(meta, inode, namespace, name).map_err(|error| error.in_inode(inode.number()))
 }
 
-fn find_inner(meta: &Meta, inode: &Inode, namespace: XattrNamespace, name: &[u8]) -> Result<Option<XattrInfo>> {
+fn find_inner(meta: &dyn Blocks, inode: &Inode, namespace: XattrNamespace, name: &[u8]) -> Result<Option<XattrInfo>> {
     if let Some(bytes) = inode.dinode().inline_xattr_area() {
         let area = XattrArea::parse(Structure::XattrInline, bytes)?;
         if let Some(info) = find_in_area(&area, XattrPlace::Inode, namespace, name)? {
@@ -264,7 +273,7 @@ fn find_in_area(
 }
 
 /// The value of an attribute.
-pub(crate) fn value(meta: &Meta, inode: InodeNo, info: &XattrInfo) -> Result<Vec<u8>> {
+pub(crate) fn value(meta: &dyn Blocks, inode: InodeNo, info: &XattrInfo) -> Result<Vec<u8>> {
     match &info.stored {
         Stored::Local(bytes) => Ok(bytes.clone()),
         Stored::Outside(root) => read_value(meta, inode, info.value_size, root),
@@ -272,7 +281,7 @@ pub(crate) fn value(meta: &Meta, inode: InodeNo, info: &XattrInfo) -> Result<Vec
 }
 
 /// A value of `size` bytes that has clusters of its own.
-pub(crate) fn read_value(meta: &Meta, inode: InodeNo, size: u64, root: &XattrDefValueRoot) -> Result<Vec<u8>> {
+pub(crate) fn read_value(meta: &dyn Blocks, inode: InodeNo, size: u64, root: &XattrDefValueRoot) -> Result<Vec<u8>> {
     let fail = |violation| Err(Corrupt::new(Structure::XattrValue, violation).in_inode(inode).into());
     if size > MAX_VALUE {
         let (found, limit) = (size, MAX_VALUE);

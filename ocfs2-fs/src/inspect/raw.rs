@@ -11,7 +11,7 @@ use ocfs2_format::{
 use zerocopy::{FromBytes, Immutable, KnownLayout};
 
 use crate::error::Result;
-use crate::meta::{BlockBuf, Locality, Meta, view};
+use crate::meta::{BlockBuf, Blocks, Locality, view};
 
 /// A structure that takes a whole block and begins with a signature.
 pub trait BlockStructure: FromBytes + KnownLayout + Immutable + sealed::Sealed {
@@ -96,7 +96,7 @@ pub struct RawBlock {
 }
 
 impl RawBlock {
-    pub(crate) fn read(meta: &Meta, at: BlockNo) -> Result<RawBlock> {
+    pub(crate) fn read(meta: &dyn Blocks, at: BlockNo) -> Result<RawBlock> {
         let geometry = meta.geometry();
         // The superblock of a damaged volume may claim any number of clusters: what the device has counts too.
         let blocks = geometry
@@ -110,7 +110,7 @@ impl RawBlock {
             };
             return Err(Corrupt::new(Structure::Block, violation).into());
         }
-        let bytes = meta.bytes(at, Locality::Clustered)?;
+        let bytes = meta.home().bytes(at, Locality::Clustered)?;
         Ok(RawBlock { at, bytes })
     }
 
@@ -155,7 +155,7 @@ impl<T: BlockStructure + ?Sized> fmt::Debug for Raw<T> {
 }
 
 impl<T: BlockStructure + ?Sized> Raw<T> {
-    pub(crate) fn read(meta: &Meta, at: BlockNo) -> Result<Self> {
+    pub(crate) fn read(meta: &dyn Blocks, at: BlockNo) -> Result<Self> {
         let block = RawBlock::read(meta, at)?;
         if block.starts_with(&T::SIGNATURE.0) {
             return Ok(Raw {

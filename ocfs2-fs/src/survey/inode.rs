@@ -12,7 +12,7 @@ use super::{MAX_BROKEN, Survey};
 use crate::extent_tree::{Extent, ExtentTree, Extents, TreeKind};
 use crate::file::read_bytes;
 use crate::inode::Inode;
-use crate::meta::view;
+use crate::meta::{Blocks, view};
 
 /// Bytes of data read at once.
 const DATA_STEP: u64 = 1 << 20;

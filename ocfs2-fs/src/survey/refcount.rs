@@ -7,7 +7,7 @@ use super::inode::TreeTotals;
 use crate::error::Result;
 use crate::extent_tree::{ExtentTree, TreeKind};
 use crate::inode::Inode;
-use crate::meta::{BlockBuf, Locality, view};
+use crate::meta::{BlockBuf, Blocks, Locality, view};
 
 impl Survey<'_> {
     /// Visits the refcount tree that an inode is attached to, unless another one led there before.

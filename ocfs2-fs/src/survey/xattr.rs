@@ -10,7 +10,7 @@ use super::inode::TreeTotals;
 use crate::error::Error;
 use crate::extent_tree::{Extent, ExtentTree, TreeKind};
 use crate::inode::Inode;
-use crate::meta::view;
+use crate::meta::{Blocks, view};
 use crate::xattr::{self, Acl};
 
 /// A place that holds attributes, for messages.

@@ -1,0 +1,185 @@
+//! The locks of one operation.
+
+use ocfs2_format::{Generation, InodeNo, LockId, LockKind, SlotNum, SystemFile};
+
+use super::{Grant, Level};
+use crate::error::{Error, Result};
+use crate::inode::Inode;
+use crate::mounted::{Core, Txn};
+
+/// The cluster locks that an operation holds, given back in reverse order when it ends.
+///
+/// Locks are taken in the order of the cluster reference, section 6.5: W before M of an inode, parents before children,
+/// inodes before orphan directories, allocators last.
+#[derive(Debug)]
+pub(crate) struct LockSet<'c> {
+    core: &'c Core,
+    held: Vec<(LockId, Level)>,
+}
+
+impl<'c> LockSet<'c> {
+    pub(crate) fn new(core: &'c Core) -> LockSet<'c> {
+        LockSet { core, held: Vec::new() }
+    }
+
+    /// The file system.
+    pub(crate) fn core(&self) -> &'c Core {
+        self.core
+    }
+
+    /// Takes a lock, unless this operation holds it already.
+    ///
+    /// # Errors
+    /// [`Error::Lock`].
+    pub(crate) fn take(&mut self, id: LockId, level: Level) -> Result<()> {
+        if let Some((_, held)) = self.held.iter().find(|(held, _)| *held == id) {
+            // Upgrading could wait for somebody who waits for the same.
+            debug_assert!(*held >= level, "{id:?} is held at {held:?} and wanted at {level:?}");
+            return Ok(());
+        }
+        let grant = self.core.locks.lock(id, level)?;
+        self.held.push((id, level));
+        if grant == Grant::Refresh {
+            self.core.home.invalidate();
+        }
+        Ok(())
+    }
+
+    /// Takes a lock if nobody has to be waited for. `false` if somebody has it.
+    ///
+    /// # Errors
+    /// [`Error::Lock`].
+    pub(crate) fn try_take(&mut self, id: LockId, level: Level) -> Result<bool> {
+        if self.held.iter().any(|(held, at)| *held == id && *at >= level) {
+            return Ok(true);
+        }
+        match self.core.locks.try_lock(id, level) {
+            Ok(grant) => {
+                self.held.push((id, level));
+                if grant == Grant::Refresh {
+                    self.core.home.invalidate();
+                }
+                Ok(true)
+            }
+            Err(super::LockError::Busy) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Gives back one lock before the operation ends.
+    pub(crate) fn release(&mut self, id: LockId) {
+        if let Some(index) = self.held.iter().position(|(held, _)| *held == id) {
+            let (id, level) = self.held.remove(index);
+            self.core.locks.unlock(id, level);
+        }
+    }
+
+    /// Takes the metadata lock of an inode and reads the inode under it.
+    ///
+    /// # Errors
+    /// [`Error::Lock`], [`Error::Corrupt`], [`Error::Stale`] when the inode has been deleted.
+    pub(crate) fn inode(&mut self, number: InodeNo, level: Level) -> Result<Inode> {
+        self.take(self.core.meta_lock(number), level)?;
+        self.core.read_inode(number)
+    }
+
+    /// Takes the metadata locks of two directories in the order that every node takes them: an ancestor first, else the
+    /// lower block. `first_is_ancestor` and `second_is_ancestor` say what the caller has found out.
+    ///
+    /// # Errors
+    /// As [`inode`](Self::inode).
+    pub(crate) fn two_inodes(&mut self, first: InodeNo, second: InodeNo, second_is_ancestor: bool) -> Result<()> {
+        let swap = second_is_ancestor;
+        let (one, other) = if swap { (second, first) } else { (first, second) };
+        self.take(self.core.meta_lock(one), Level::Exclusive)?;
+        self.take(self.core.meta_lock(other), Level::Exclusive)
+    }
+
+    /// Takes the read-write lock of an inode: before its metadata lock, for writes and truncates.
+    ///
+    /// # Errors
+    /// [`Error::Lock`].
+    pub(crate) fn read_write(&mut self, number: InodeNo, generation: Generation, level: Level) -> Result<()> {
+        self.take(
+            LockId::Block {
+                kind: LockKind::ReadWrite,
+                block: number.block(),
+                generation,
+            },
+            level,
+        )
+    }
+
+    /// Takes the lock of renames between directories.
+    ///
+    /// # Errors
+    /// [`Error::Lock`].
+    pub(crate) fn rename(&mut self) -> Result<()> {
+        self.take(
+            LockId::Block {
+                kind: LockKind::Rename,
+                block: ocfs2_format::BlockNo(0),
+                generation: Generation(0),
+            },
+            Level::Exclusive,
+        )
+    }
+
+    /// Makes every other node forget the name by which it knows an inode in a directory.
+    ///
+    /// # Errors
+    /// [`Error::Lock`].
+    pub(crate) fn forget_name(&mut self, parent: InodeNo, inode: InodeNo) -> Result<()> {
+        let id = LockId::Dentry { parent, inode };
+        self.take(id, Level::Exclusive)?;
+        self.release(id);
+        Ok(())
+    }
+
+    /// Takes the lock of a refcount tree.
+    ///
+    /// # Errors
+    /// [`Error::Lock`].
+    pub(crate) fn refcount_tree(
+        &mut self,
+        root: ocfs2_format::BlockNo,
+        rf_generation: u32,
+        level: Level,
+    ) -> Result<()> {
+        self.take(
+            LockId::Block {
+                kind: LockKind::Refcount,
+                block: root,
+                generation: Generation(rf_generation),
+            },
+            level,
+        )
+    }
+
+    /// Takes the metadata lock of a system file and reads its inode. Without a slot of its own, the slot does not matter.
+    ///
+    /// # Errors
+    /// As [`inode`](Self::inode), [`Error::NoSuchSystemFile`].
+    pub(crate) fn system_file(&mut self, file: SystemFile, slot: SlotNum, level: Level) -> Result<Inode> {
+        let number = self.core.system.find(file, slot)?;
+        self.inode(number, level)
+    }
+
+    /// Begins a transaction that changes at most `credits` blocks. No lock can be taken while it is open.
+    ///
+    /// # Errors
+    /// [`Error::ReadOnly`] when the file system may not be written to, the journal's.
+    pub(crate) fn begin(&mut self, credits: u32) -> Result<Txn<'_>> {
+        self.core.require_writable()?;
+        let handle = self.core.journal.begin(credits).map_err(Error::from)?;
+        Ok(Txn::new(self.core, handle))
+    }
+}
+
+impl Drop for LockSet<'_> {
+    fn drop(&mut self) {
+        while let Some((id, level)) = self.held.pop() {
+            self.core.locks.unlock(id, level);
+        }
+    }
+}

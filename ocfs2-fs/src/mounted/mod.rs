@@ -1,0 +1,164 @@
+//! A mounted file system: everything that POSIX and OCFS2 can do to a volume.
+//!
+//! ```text
+//! operation -> LockSet (cluster locks) -> Txn (typed blocks) -> journal -> device
+//! ```
+//!
+//! An operation takes its cluster locks, begins a transaction from them, edits typed blocks and commits. Until then nobody
+//! sees any of it; an error anywhere on the way undoes all.
+
+mod home;
+mod locks;
+mod mount;
+mod options;
+mod quota;
+mod txn;
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use ocfs2_format::{BlockNo, Generation, Geometry, InodeNo, LockId, LockKind, SlotNum, SuperBlock};
+use ocfs2_journal::Journal;
+
+pub use locks::LockError;
+pub use options::{Atime, DataMode, MountOptions, OnError};
+
+pub(crate) use home::HomeDevice;
+pub(crate) use locks::{Level, LockSet, Locks};
+pub(crate) use quota::Charge;
+pub(crate) use txn::{MetaBlock, Txn};
+
+use crate::error::{Error, Result};
+use crate::inode::{Inode, Timestamp};
+use crate::meta::{Blocks, Meta};
+use crate::superblock::FoundSuper;
+use crate::system::SystemFiles;
+
+/// A volume that is mounted for reading and writing.
+///
+/// Cheap to clone and safe to use from many threads.
+#[derive(Clone, Debug)]
+pub struct FileSystem {
+    core: Arc<Core>,
+}
+
+/// What everything in a mounted file system shares.
+pub(crate) struct Core {
+    /// What is at home on the device.
+    home: Arc<Meta>,
+    /// Writes that bypass the journal, and the journal's own, go through this.
+    home_device: Arc<HomeDevice>,
+    pub(crate) journal: Journal,
+    pub(crate) locks: Arc<dyn Locks>,
+    pub(crate) system: SystemFiles,
+    pub(crate) options: MountOptions,
+    /// The slot that this node sits in.
+    pub(crate) slot: SlotNum,
+    superblock: FoundSuper,
+    /// Generation of the next inode to be made.
+    next_generation: AtomicU32,
+}
+
+impl Core {
+    /// The time, as inodes store it.
+    pub(crate) fn now(&self) -> Timestamp {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Timestamp {
+            secs: since.as_secs() as i64,
+            nanos: since.subsec_nanos(),
+        }
+    }
+
+    /// The superblock as it was at mount.
+    pub(crate) fn superblock(&self) -> &SuperBlock {
+        self.superblock.dinode().super_block()
+    }
+
+    /// The device for writes that no journal takes part in.
+    pub(crate) fn home_device(&self) -> &Arc<HomeDevice> {
+        &self.home_device
+    }
+
+    /// A generation for a new inode.
+    pub(crate) fn new_generation(&self) -> Generation {
+        Generation(self.next_generation.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Reads an inode: as the newest transaction left it.
+    ///
+    /// # Errors
+    /// [`Error::Stale`] when the inode has been deleted, [`Error::Corrupt`].
+    pub(crate) fn read_inode(&self, number: InodeNo) -> Result<Inode> {
+        Inode::read(self, number)
+    }
+
+    /// The lock of an inode's metadata and contents.
+    pub(crate) fn meta_lock(&self, number: InodeNo) -> LockId {
+        let is_system = number == self.superblock().root()
+            || number == self.superblock().system_dir()
+            || self.system.contains(number);
+        let generation = if is_system {
+            self.geometry().generation
+        } else {
+            Generation(0)
+        };
+        LockId::Block {
+            kind: LockKind::Meta,
+            block: number.block(),
+            generation,
+        }
+    }
+
+    /// Fails when nothing may be written: mounted read-only, or turned so by a failure.
+    ///
+    /// # Errors
+    /// [`Error::ReadOnly`], or the failure that ended the journal.
+    pub(crate) fn require_writable(&self) -> Result<()> {
+        if self.options.read_only {
+            return Err(Error::ReadOnly);
+        }
+        match self.journal.aborted() {
+            None => Ok(()),
+            Some(cause) => Err(ocfs2_journal::JournalError::Aborted(cause).into()),
+        }
+    }
+}
+
+impl Blocks for Core {
+    fn home(&self) -> &Meta {
+        &self.home
+    }
+
+    fn newest(&self, at: BlockNo) -> Option<Arc<[u8]>> {
+        self.locks.touched(at, false);
+        self.journal.newest(at)
+    }
+}
+
+impl fmt::Debug for Core {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Core")
+            .field("slot", &self.slot)
+            .field("journal", &self.journal)
+            .finish_non_exhaustive()
+    }
+}
+
+impl FileSystem {
+    /// Sizes and features.
+    pub fn geometry(&self) -> &Geometry {
+        self.core.geometry()
+    }
+
+    /// The slot that this mount sits in.
+    pub fn slot(&self) -> SlotNum {
+        self.core.slot
+    }
+
+    /// The root directory.
+    pub fn root(&self) -> InodeNo {
+        self.core.superblock().root()
+    }
+}

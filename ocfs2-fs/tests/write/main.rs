@@ -1,0 +1,4 @@
+//! Tests of the mounted file system: what it writes is judged by fsck.ocfs2, by the kernel, and by reading it back.
+
+mod bed;
+mod mount;
