@@ -9,8 +9,9 @@ use ocfs2_format::{
     Violation,
 };
 
-use crate::dir::DirReader;
+use crate::dir::{DirReader, data_tree};
 use crate::error::{Error, Result};
+use crate::extent_tree::Extent;
 use crate::file::read_bytes;
 use crate::inode::Inode;
 use crate::meta::Blocks;
@@ -138,44 +139,7 @@ impl Volume {
     /// # Errors
     /// [`Error::Corrupt`] when the region is not one extent long enough for 255 nodes.
     pub fn heartbeats(&self) -> Result<Vec<Heartbeat>> {
-        let inode = self.inode(self.system_file(SystemFile::Heartbeat, SlotNum::default())?)?;
-        let fail = |violation| {
-            Err(Corrupt::new(Structure::Heartbeat, violation)
-                .in_inode(inode.number())
-                .into())
-        };
-        let extents = self.extents(&inode)?;
-        let [extent] = extents.as_slice() else {
-            return fail(Violation::Rule("the region is one extent"));
-        };
-        let geometry = self.geometry();
-        let sector = self.device().geometry().block_size.max(512) as usize;
-        let needed = usize::from(HeartbeatBlock::MAX_NODES) * sector;
-        let found = geometry.clusters_to_bytes(extent.clusters);
-        if found < needed as u64 {
-            return fail(Violation::Truncated {
-                found,
-                needed: needed as u64,
-            });
-        }
-        let mut bytes = vec![0; needed];
-        read_bytes(
-            self.device().as_ref(),
-            extent.blkno.0 << geometry.block_size_bits,
-            &mut bytes,
-        )?;
-        let beats = (0u32..).zip(bytes.chunks_exact(sector)).filter_map(|(node, sector)| {
-            let block = HeartbeatBlock::of_sector(sector)?;
-            (block.hb_seq.get() != 0).then(|| Heartbeat {
-                node: NodeNum(node),
-                seq: block.hb_seq.get(),
-                generation: block.hb_generation.get(),
-                checksum: block.hb_cksum.get(),
-                dead_ms: block.hb_dead_ms.get(),
-                intact: HeartbeatBlock::is_intact(sector),
-            })
-        });
-        Ok(beats.collect())
+        heartbeats(self.meta(), self.system())
     }
 
     /// The state of every slot's journal.
@@ -205,4 +169,46 @@ pub(crate) fn journal_info(meta: &dyn Blocks, system: &SystemFiles, slot: SlotNu
         recovery_generation: state.ij_recovery_generation.get(),
         size: inode.size(),
     })
+}
+
+/// See [`Volume::heartbeats`].
+pub(crate) fn heartbeats(meta: &dyn Blocks, system: &SystemFiles) -> Result<Vec<Heartbeat>> {
+    let inode = Inode::read(meta, system.find(SystemFile::Heartbeat, SlotNum::default())?)?;
+    let fail = |violation| {
+        Err(Corrupt::new(Structure::Heartbeat, violation)
+            .in_inode(inode.number())
+            .into())
+    };
+    let extents: Vec<Extent> = data_tree(meta, &inode)?.extents().collect::<Result<_>>()?;
+    let [extent] = extents.as_slice() else {
+        return fail(Violation::Rule("the region is one extent"));
+    };
+    let geometry = meta.geometry();
+    let sector = meta.device().geometry().block_size.max(512) as usize;
+    let needed = usize::from(HeartbeatBlock::MAX_NODES) * sector;
+    let found = geometry.clusters_to_bytes(extent.clusters);
+    if found < needed as u64 {
+        return fail(Violation::Truncated {
+            found,
+            needed: needed as u64,
+        });
+    }
+    let mut bytes = vec![0; needed];
+    read_bytes(
+        meta.device().as_ref(),
+        extent.blkno.0 << geometry.block_size_bits,
+        &mut bytes,
+    )?;
+    let beats = (0u32..).zip(bytes.chunks_exact(sector)).filter_map(|(node, sector)| {
+        let block = HeartbeatBlock::of_sector(sector)?;
+        (block.hb_seq.get() != 0).then(|| Heartbeat {
+            node: NodeNum(node),
+            seq: block.hb_seq.get(),
+            generation: block.hb_generation.get(),
+            checksum: block.hb_cksum.get(),
+            dead_ms: block.hb_dead_ms.get(),
+            intact: HeartbeatBlock::is_intact(sector),
+        })
+    });
+    Ok(beats.collect())
 }

@@ -10,6 +10,7 @@
 mod home;
 mod locks;
 mod mount;
+mod node_state;
 mod options;
 mod quota;
 mod txn;
@@ -50,7 +51,8 @@ pub(crate) struct Core {
     home: Arc<Meta>,
     /// Writes that bypass the journal, and the journal's own, go through this.
     home_device: Arc<HomeDevice>,
-    pub(crate) journal: Journal,
+    /// `None` on a file system that is mounted read-only.
+    journal: Option<Journal>,
     pub(crate) locks: Arc<dyn Locks>,
     pub(crate) system: SystemFiles,
     pub(crate) options: MountOptions,
@@ -79,6 +81,14 @@ impl Core {
     /// The device for writes that no journal takes part in.
     pub(crate) fn home_device(&self) -> &Arc<HomeDevice> {
         &self.home_device
+    }
+
+    /// The journal.
+    ///
+    /// # Errors
+    /// [`Error::ReadOnly`] when the file system is mounted so.
+    pub(crate) fn journal(&self) -> Result<&Journal> {
+        self.journal.as_ref().ok_or(Error::ReadOnly)
     }
 
     /// A generation for a new inode.
@@ -116,10 +126,7 @@ impl Core {
     /// # Errors
     /// [`Error::ReadOnly`], or the failure that ended the journal.
     pub(crate) fn require_writable(&self) -> Result<()> {
-        if self.options.read_only {
-            return Err(Error::ReadOnly);
-        }
-        match self.journal.aborted() {
+        match self.journal()?.aborted() {
             None => Ok(()),
             Some(cause) => Err(ocfs2_journal::JournalError::Aborted(cause).into()),
         }
@@ -133,7 +140,7 @@ impl Blocks for Core {
 
     fn newest(&self, at: BlockNo) -> Option<Arc<[u8]>> {
         self.locks.touched(at, false);
-        self.journal.newest(at)
+        self.journal.as_ref()?.newest(at)
     }
 }
 

@@ -1,60 +1,79 @@
-//! Mounting and unmounting: slots, journals, recovery.
+//! Mounting and unmounting.
 //!
 //! Source: on-disk reference, sections 26.6, 27 and 34; cluster reference, sections 8.2 and 8.3.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
+use std::thread;
+use std::time::Duration;
 
-use ocfs2_format::device::{BlockDevice, Durability};
-use ocfs2_format::{BlockCheck, Dinode, ExtendedSlot, Geometry, JournalFlags, NodeNum, SlotMap, SlotNum, SystemFile};
-use ocfs2_journal::{Journal, JournalOptions, Log};
-use zerocopy::IntoBytes;
+use ocfs2_format::device::BlockDevice;
+use ocfs2_format::{NodeNum, SlotNum};
 
 use super::locks::LocalLocks;
+use super::node_state::NodeState;
 use super::{Core, FileSystem, HomeDevice, MountOptions};
 use crate::error::{Error, Result};
-use crate::extent_tree::Extent;
-use crate::file::{byte_offset, read_bytes, write_bytes};
-use crate::inode::Inode;
-use crate::journals::log_map;
+use crate::journals;
 use crate::meta::{Blocks, Meta};
-use crate::superblock;
-use crate::system::{SystemFiles, journal_info};
+use crate::superblock::{self, FoundSuper};
+use crate::system::{SystemFiles, heartbeats};
 use crate::volume::OpenOptions;
 
 /// Node number of a volume that is mounted without a cluster.
 const LOCAL_NODE: NodeNum = NodeNum(0);
 
+/// How long a heartbeat region is watched: living nodes beat every two seconds.
+const WATCH: Duration = Duration::from_secs(5);
+
 impl FileSystem {
-    /// Mounts the volume on a device for reading and writing: takes a slot, recovers what crashed nodes left, and begins a
-    /// journal.
+    /// Mounts the volume on a device: takes a slot, recovers what crashed nodes left, and begins a journal.
+    ///
+    /// Mounted [read-only](MountOptions::read_only), nothing is written: dirty journals are replayed in memory.
+    ///
+    /// The device should be opened [exclusively](ocfs2_format::device::FileOptions::exclusive): the slot map of a volume
+    /// without a cluster does not tell a mount that lives from one that crashed.
     ///
     /// # Errors
     /// Those of [`Volume::open`](crate::Volume::open), [`Error::Unsupported`] for features that cannot be written,
-    /// [`Error::NoSlot`].
+    /// [`Error::Busy`] when nodes of a cluster use the volume, [`Error::NoSlot`].
     pub fn mount(device: Arc<dyn BlockDevice>, options: &MountOptions) -> Result<FileSystem> {
         let superblock = superblock::find_primary(device.as_ref())?;
-        let geometry = superblock.geometry;
-        geometry.features.check_writable()?;
-        let open = OpenOptions {
-            cache_bytes: options.cache_bytes,
-            ..OpenOptions::default()
-        };
-        let home = Arc::new(Meta::new(device, geometry, &open));
-        let home_device = Arc::new(HomeDevice::new(home.clone()));
-        let mount = Mount {
+        if options.read_only {
+            return Self::mount_read_only(device, superblock, options);
+        }
+        let features = superblock.geometry.features;
+        features.check_writable()?;
+        if features.heartbeat_device() {
+            let why = "a heartbeat device holds no files";
+            return Err(Error::InvalidArgument { why });
+        }
+        let home = Arc::new(Meta::new(device, superblock.geometry, &open_options(options)));
+        let device = Arc::new(HomeDevice::new(home.clone()));
+        let system = open_system(&home, &superblock, options)?;
+        let state = NodeState {
             home: &home,
-            device: &home_device,
-            system: SystemFiles::open(home.as_ref(), superblock.dinode().super_block().system_dir(), &open)?,
+            device: device.as_ref(),
+            system: &system,
         };
-        let slot = mount.take_slot(options.preferred_slot)?;
-        let recovered = mount.recover_journals()?;
-        let journal = mount.open_journal(slot, options)?;
-        let system = mount.system;
+        if !features.local() {
+            require_dead_cluster(&state, options)?;
+        }
+        let slot = state.take_slot(LOCAL_NODE, options.preferred_slot)?;
+        let crashed = state.replay_journals()?;
+        // Replay may have moved what the system directory says.
+        home.invalidate();
+        let system = open_system(&home, &superblock, options)?;
+        let state = NodeState {
+            home: &home,
+            device: device.as_ref(),
+            system: &system,
+        };
+        let journal = state.open_journal(slot, &device, options)?;
         let core = Core {
             home,
-            home_device,
-            journal,
+            home_device: device,
+            journal: Some(journal),
             locks: Arc::new(LocalLocks::new()),
             system,
             options: options.clone(),
@@ -62,7 +81,34 @@ impl FileSystem {
             superblock,
             next_generation: AtomicU32::new(getrandom::u32().unwrap_or(1)),
         };
-        let _ = recovered;
+        core.recover(&crashed)?;
+        Ok(FileSystem { core: Arc::new(core) })
+    }
+
+    fn mount_read_only(
+        device: Arc<dyn BlockDevice>,
+        superblock: FoundSuper,
+        options: &MountOptions,
+    ) -> Result<FileSystem> {
+        superblock.geometry.features.check_readable()?;
+        let mut home = Meta::new(device, superblock.geometry, &open_options(options));
+        let mut system = open_system(&home, &superblock, options)?;
+        if let Some(replayed) = journals::replay_in_memory(&home, &system)?.device {
+            home = Meta::new(replayed, superblock.geometry, &open_options(options));
+            system = open_system(&home, &superblock, options)?;
+        }
+        let home = Arc::new(home);
+        let core = Core {
+            home_device: Arc::new(HomeDevice::new(home.clone())),
+            home,
+            journal: None,
+            locks: Arc::new(LocalLocks::new()),
+            system,
+            options: options.clone(),
+            slot: SlotNum::INVALID,
+            superblock,
+            next_generation: AtomicU32::new(0),
+        };
         Ok(FileSystem { core: Arc::new(core) })
     }
 
@@ -71,7 +117,10 @@ impl FileSystem {
     /// # Errors
     /// The journal's.
     pub fn sync(&self) -> Result<()> {
-        Ok(self.core.journal.sync()?)
+        match &self.core.journal {
+            Some(journal) => Ok(journal.sync()?),
+            None => Ok(()),
+        }
     }
 
     /// Ends the mount: everything is written home, and the volume is clean. Other clones cannot write from here on.
@@ -80,148 +129,65 @@ impl FileSystem {
     /// The journal's. What was durable stays so, and the next mount recovers it.
     pub fn unmount(self) -> Result<()> {
         let core = &self.core;
-        core.journal.close()?;
-        let mount = Mount {
-            home: &core.home,
-            device: &core.home_device,
-            system: core.system.clone(),
-        };
-        mount.set_dirty(core.slot, false, false)?;
-        mount.write_slot(core.slot, None)?;
+        let Some(journal) = &core.journal else { return Ok(()) };
+        journal.close()?;
+        let state = core.node_state();
+        state.write_slot(core.slot, None)?;
+        state.set_dirty(core.slot, false, false)?;
         Ok(core.home_device.flush()?)
     }
 }
 
-/// The unjournaled writes of mount and unmount.
-struct Mount<'m> {
-    home: &'m Arc<Meta>,
-    device: &'m Arc<HomeDevice>,
-    system: SystemFiles,
+impl Core {
+    pub(super) fn node_state(&self) -> NodeState<'_> {
+        NodeState {
+            home: &self.home,
+            device: self.home_device.as_ref(),
+            system: &self.system,
+        }
+    }
+
+    /// Cleans up behind nodes that crashed, whose journals have been replayed. A slot's journal stays dirty until that is
+    /// durable, so that a crash in the middle begins it again.
+    fn recover(&self, crashed: &[SlotNum]) -> Result<()> {
+        self.journal()?.sync()?;
+        for &slot in crashed {
+            // Ours is in use by now.
+            self.node_state().set_dirty(slot, slot == self.slot, true)?;
+        }
+        Ok(self.home_device.flush()?)
+    }
 }
 
-impl Mount<'_> {
-    fn geometry(&self) -> &Geometry {
-        self.home.geometry()
+fn open_options(options: &MountOptions) -> OpenOptions {
+    OpenOptions {
+        cache_bytes: options.cache_bytes,
+        ..OpenOptions::default()
     }
+}
 
-    /// Takes the slot that carries our number already, the preferred one if it is free, or the first that is.
-    fn take_slot(&self, preferred: Option<SlotNum>) -> Result<SlotNum> {
-        let (map, _) = self.slot_map()?;
-        let own = map.used().find(|(_, node)| *node == LOCAL_NODE).map(|(slot, _)| slot);
-        let is_free = |slot: &SlotNum| slot.0 < map.slots() && map.node(*slot).is_none();
-        let slot = own
-            .or(preferred.filter(is_free))
-            .or((0..map.slots()).map(SlotNum).find(is_free))
-            .ok_or(Error::NoSlot { slots: map.slots() })?;
-        self.write_slot(slot, Some(LOCAL_NODE))?;
-        Ok(slot)
+fn open_system(home: &Meta, superblock: &FoundSuper, options: &MountOptions) -> Result<SystemFiles> {
+    let dir = superblock.dinode().super_block().system_dir();
+    SystemFiles::open(home, dir, &open_options(options))
+}
+
+/// Fails while nodes of the volume's cluster may be alive.
+fn require_dead_cluster(state: &NodeState<'_>, options: &MountOptions) -> Result<()> {
+    if !options.no_cluster {
+        let why =
+            "the volume was made for a cluster; mount it without one (nocluster) only if no node uses it".to_owned();
+        return Err(Error::Busy { why });
     }
-
-    /// The slot map, and where it lies.
-    fn slot_map(&self) -> Result<(SlotMap, Vec<Extent>)> {
-        let geometry = self.geometry();
-        let inode = Inode::read(
-            self.home.as_ref(),
-            self.system.find(SystemFile::SlotMap, SlotNum::default())?,
-        )?;
-        let extents: Vec<Extent> = crate::dir::data_tree(self.home.as_ref(), &inode)?
-            .extents()
-            .collect::<Result<_>>()?;
-        let extended = geometry.features.extended_slot_map();
-        let mut bytes = vec![0; SlotMap::bytes_for(geometry.max_slots, extended)];
-        let cluster = geometry.cluster_size() as usize;
-        for (offset, part) in (0..).step_by(cluster).zip(bytes.chunks_mut(cluster)) {
-            read_bytes(self.device.as_ref(), byte_offset(geometry, &extents, offset)?, part)?;
-        }
-        Ok((SlotMap::parse(&bytes, geometry.max_slots, extended), extents))
+    let before = heartbeats(state.home.as_ref(), state.system)?;
+    if before.is_empty() {
+        return Ok(());
     }
-
-    /// Writes one record of the slot map.
-    fn write_slot(&self, slot: SlotNum, node: Option<NodeNum>) -> Result<()> {
-        let geometry = self.geometry();
-        let (_, extents) = self.slot_map()?;
-        let extended = geometry.features.extended_slot_map();
-        let record_at = SlotMap::bytes_for(slot.0, extended);
-        let offset = byte_offset(geometry, &extents, record_at as u64)?;
-        let unit = u64::from(self.device.geometry().block_size).max(geometry.block_size() as u64);
-        let start = offset / unit * unit;
-        let mut block = vec![0; unit as usize];
-        read_bytes(self.device.as_ref(), start, &mut block)?;
-        let at = (offset - start) as usize;
-        if extended {
-            let record = ExtendedSlot {
-                es_valid: node.is_some().into(),
-                es_reserved1: [0; 3],
-                es_node_num: node.unwrap_or_default().0.into(),
-            };
-            block[at..at + 8].copy_from_slice(record.as_bytes());
-        } else {
-            let record = node.map_or(ocfs2_format::OLD_SLOT_EMPTY, |node| node.0 as u16);
-            block[at..at + 2].copy_from_slice(&record.to_le_bytes());
-        }
-        Ok(self.device.write(start, &block, Durability::ForceUnitAccess)?)
-    }
-
-    /// Replays every dirty journal and marks it clean. Returns the slots they belong to.
-    fn recover_journals(&self) -> Result<Vec<SlotNum>> {
-        let mut recovered = Vec::new();
-        for slot in (0..self.geometry().max_slots).map(SlotNum) {
-            let info = journal_info(self.home.as_ref(), &self.system, slot)?;
-            if !info.dirty {
-                continue;
-            }
-            let failed = |error| Error::of_journal(info.inode, error);
-            let map = log_map(self.home.as_ref(), info.inode)?;
-            let log = Log::open(self.device.as_ref(), map, self.geometry()).map_err(failed)?;
-            let recovery = log.scan().map_err(failed)?;
-            log.replay(&recovery).map_err(failed)?;
-            recovered.push(slot);
-        }
-        for &slot in &recovered {
-            self.set_dirty(slot, false, true)?;
-        }
-        Ok(recovered)
-    }
-
-    fn open_journal(&self, slot: SlotNum, options: &MountOptions) -> Result<Journal> {
-        let info = journal_info(self.home.as_ref(), &self.system, slot)?;
-        let failed = |error| Error::of_journal(info.inode, error);
-        let map = log_map(self.home.as_ref(), info.inode)?;
-        let log = Log::open(self.device.as_ref(), map.clone(), self.geometry()).map_err(failed)?;
-        let recovery = log.scan().map_err(failed)?;
-        log.discard(&recovery).map_err(failed)?;
-        let journal_options = JournalOptions {
-            commit_interval: options.commit_interval,
-        };
-        let journal = Journal::open(self.device.clone(), map, *self.geometry(), &journal_options).map_err(failed)?;
-        self.set_dirty(slot, true, false)?;
-        self.device.flush()?;
-        Ok(journal)
-    }
-
-    /// Sets or clears the mark that a slot's journal has to be replayed, and counts a recovery.
-    fn set_dirty(&self, slot: SlotNum, dirty: bool, recovered: bool) -> Result<()> {
-        let geometry = self.geometry();
-        let number = self.system.find(SystemFile::Journal, slot)?;
-        let inode = Inode::read(self.home.as_ref(), number)?;
-        let mut block = inode.as_bytes().to_vec();
-        let dinode = crate::meta::view_mut::<Dinode>(&mut block);
-        let state = dinode.journal_mut();
-        let mut flags = JournalFlags::from_bits_retain(state.ij_flags.get());
-        flags.set(JournalFlags::DIRTY, dirty);
-        state.ij_flags.set(flags.bits());
-        if recovered {
-            let generation = state.ij_recovery_generation.get().wrapping_add(1);
-            state.ij_recovery_generation.set(generation);
-        }
-        if geometry.features.metaecc() {
-            BlockCheck::set(&mut block, Dinode::CHECK_OFFSET);
-        }
-        write_bytes(
-            self.device.as_ref(),
-            number.0 << geometry.block_size_bits,
-            &block,
-            Durability::ForceUnitAccess,
-        )
+    thread::sleep(WATCH);
+    let after = heartbeats(state.home.as_ref(), state.system)?;
+    match after.iter().find(|beat| !before.contains(beat)) {
+        None => Ok(()),
+        Some(beat) => Err(Error::Busy {
+            why: format!("node {} is alive: its heartbeat moves", beat.node),
+        }),
     }
 }

@@ -168,10 +168,9 @@ impl<'c> LockSet<'c> {
     /// Begins a transaction that changes at most `credits` blocks. No lock can be taken while it is open.
     ///
     /// # Errors
-    /// [`Error::ReadOnly`] when the file system may not be written to, the journal's.
+    /// [`Error::ReadOnly`] when the file system is mounted so, the journal's.
     pub(crate) fn begin(&mut self, credits: u32) -> Result<Txn<'_>> {
-        self.core.require_writable()?;
-        let handle = self.core.journal.begin(credits).map_err(Error::from)?;
+        let handle = self.core.journal()?.begin(credits)?;
         Ok(Txn::new(self.core, handle))
     }
 }
