@@ -13,9 +13,38 @@ use crate::volume::Volume;
 /// Symbolic links followed on the way to one inode, as the kernel limits them.
 pub(crate) const MAX_LINKS: u32 = 40;
 
+/// What paths are resolved in: a volume, or a mounted file system.
+pub(crate) trait Namespace {
+    /// The root directory.
+    fn root_inode(&self) -> Result<Inode>;
+
+    /// The inode behind a name; `None` when the directory has no such name.
+    fn child(&self, dir: &Inode, name: &[u8]) -> Result<Option<Inode>>;
+
+    /// The target of a symbolic link.
+    fn target(&self, link: &Inode) -> Result<Vec<u8>>;
+}
+
+impl Namespace for Volume {
+    fn root_inode(&self) -> Result<Inode> {
+        self.inode(self.root())
+    }
+
+    fn child(&self, dir: &Inode, name: &[u8]) -> Result<Option<Inode>> {
+        match self.lookup(dir, name)? {
+            Some(entry) => self.inode(entry.inode()).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    fn target(&self, link: &Inode) -> Result<Vec<u8>> {
+        self.link_target(link)
+    }
+}
+
 /// Resolves a path from the root directory. An absolute link target begins at the volume's own root.
-pub(crate) fn resolve(volume: &Volume, path: &Path, follow_last: bool) -> Result<Inode> {
-    let mut current = volume.inode(volume.root())?;
+pub(crate) fn resolve(names: &dyn Namespace, path: &Path, follow_last: bool) -> Result<Inode> {
+    let mut current = names.root_inode()?;
     // Components still to be walked, the next one last.
     let mut todo = components(path.as_os_str().as_bytes());
     let must_be_dir = path.as_os_str().as_bytes().ends_with(b"/");
@@ -28,19 +57,18 @@ pub(crate) fn resolve(volume: &Volume, path: &Path, follow_last: bool) -> Result
             continue;
         }
         // `..` is an entry like any other; in the root it leads to the root.
-        let Some(entry) = volume.lookup(&current, &name)? else {
+        let Some(child) = names.child(&current, &name)? else {
             return Err(Error::NotFound(path.to_owned()));
         };
-        let child = volume.inode(entry.inode())?;
         let last = todo.is_empty() && !must_be_dir;
         if child.kind() == FileKind::Symlink && (follow_last || !last) {
             links += 1;
             if links > MAX_LINKS {
                 return Err(Error::SymlinkLoop(path.to_owned()));
             }
-            let target = volume.link_target(&child)?;
+            let target = names.target(&child)?;
             if target.starts_with(b"/") {
-                current = volume.inode(volume.root())?;
+                current = names.root_inode()?;
             }
             todo.extend(components(&target));
             continue;

@@ -24,7 +24,7 @@ use ocfs2_format::{BlockNo, Generation, Geometry, InodeNo, LockId, LockKind, Slo
 use ocfs2_journal::Journal;
 
 pub use locks::LockError;
-pub use options::{Atime, DataMode, MountOptions, OnError};
+pub use options::{Atime, DataMode, MountOptions, OnError, OptionError};
 
 pub(crate) use home::HomeDevice;
 pub(crate) use locks::{Level, LockSet, Locks};

@@ -2,9 +2,13 @@
 //!
 //! Source: tools reference, section 8; cluster reference, section 8.1.
 
+mod parse;
+
 use std::time::Duration;
 
 use ocfs2_format::SlotNum;
+
+pub use parse::OptionError;
 
 /// When reading a file updates its access time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
