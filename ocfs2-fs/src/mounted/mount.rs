@@ -15,7 +15,7 @@ use super::node_state::NodeState;
 use super::{Core, FileSystem, HomeDevice, MountOptions};
 use crate::error::{Error, Result};
 use crate::journals;
-use crate::meta::{Blocks, Meta};
+use crate::meta::Meta;
 use crate::superblock::{self, FoundSuper};
 use crate::system::{SystemFiles, heartbeats};
 use crate::volume::OpenOptions;
