@@ -7,6 +7,7 @@
 //! An operation takes its cluster locks, begins a transaction from them, edits typed blocks and commits. Until then nobody
 //! sees any of it; an error anywhere on the way undoes all.
 
+mod attrs;
 mod home;
 mod locks;
 mod mount;

@@ -1,0 +1,22 @@
+//! Attributes of inodes: modes, owners, times, flags, extended attributes and ACLs.
+//!
+//! ```text
+//! ops       FileSystem's methods: locks, transactions
+//! set       modes, owners, times, flags of chattr
+//! access    who may do what
+//! acl       what ACLs mean: equivalent modes, masks, inheritance
+//! inherit   attributes that an inode is born with
+//! xattr     where an attribute goes: dinode, block, tree of buckets
+//! area      bytes of an area of attributes
+//! index     the tree of buckets
+//! value     values in clusters of their own
+//! wipe      taking all attributes from an inode that is deleted
+//! ```
+//!
+//! Source: on-disk reference, sections 8, 9, 22, 23 and 37.
+
+mod inherit;
+mod wipe;
+
+pub(crate) use inherit::{Inherited, apply_inherited, inherit};
+pub(crate) use wipe::remove_all;
