@@ -54,7 +54,7 @@ pub use image::PackedImage;
 pub use inode::{DeviceNumber, Inode, Timestamp};
 pub use journals::JournalReplay;
 pub use meta::Correction;
-pub use mounted::{Atime, DataMode, FileSystem, LockError, MountOptions, OnError, OptionError};
+pub use mounted::{Atime, DataMode, FileSystem, LockError, MountOptions, OnError, OptionError, Touch, TouchLog};
 pub use quota::{GlobalQuota, LocalQuota};
 pub use survey::{Finding, SurveyOptions, SurveyReport, SurveyedBlock};
 pub use system::{Heartbeat, JournalInfo};

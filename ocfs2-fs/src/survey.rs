@@ -82,6 +82,9 @@ pub struct SurveyedBlock {
     pub structure: Structure,
     /// Where its check field is, in a volume that has them.
     pub check_offset: usize,
+    /// The inode that it belongs to: a file, a directory, an allocator. Blocks of refcount trees belong to the file in which
+    /// they were met first.
+    pub owner: InodeNo,
 }
 
 /// What a survey has seen.
@@ -219,7 +222,7 @@ impl Survey<'_> {
             self.note(Corrupt::new(structure, violation), owner);
             return false;
         }
-        self.list(at, structure, check_offset, self.geometry().block_size());
+        self.list(at, structure, check_offset, self.geometry().block_size(), owner);
         true
     }
 
@@ -234,11 +237,11 @@ impl Survey<'_> {
             self.note(Corrupt::new(Structure::XattrBucket, violation), owner);
             return false;
         }
-        self.list(at, Structure::XattrBucket, 8, Geometry::XATTR_BUCKET_SIZE);
+        self.list(at, Structure::XattrBucket, 8, Geometry::XATTR_BUCKET_SIZE, owner);
         true
     }
 
-    fn list(&mut self, block: BlockNo, structure: Structure, check_offset: usize, len: usize) {
+    fn list(&mut self, block: BlockNo, structure: Structure, check_offset: usize, len: usize, owner: InodeNo) {
         self.report.metadata_blocks += 1;
         if self.options.list_blocks {
             self.report.blocks.push(SurveyedBlock {
@@ -246,6 +249,7 @@ impl Survey<'_> {
                 len,
                 structure,
                 check_offset,
+                owner,
             });
         }
     }

@@ -24,7 +24,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use ocfs2_format::{BlockNo, Generation, Geometry, InodeNo, LockId, LockKind, SlotNum, SuperBlock};
 use ocfs2_journal::Journal;
 
-pub use locks::LockError;
+pub use locks::{LockError, Touch, TouchLog};
 pub use options::{Atime, DataMode, MountOptions, OnError, OptionError};
 
 pub(crate) use home::HomeDevice;

@@ -10,7 +10,7 @@ use std::time::Duration;
 use ocfs2_format::device::BlockDevice;
 use ocfs2_format::{NodeNum, SlotNum};
 
-use super::locks::LocalLocks;
+use super::locks::{CheckedLocks, LocalLocks, Locks, TouchLog};
 use super::node_state::NodeState;
 use super::{Core, FileSystem, HomeDevice, MountOptions};
 use crate::error::{Error, Result};
@@ -38,6 +38,21 @@ impl FileSystem {
     /// Those of [`Volume::open`](crate::Volume::open), [`Error::Unsupported`] for features that cannot be written,
     /// [`Error::Busy`] when nodes of a cluster use the volume, [`Error::NoSlot`].
     pub fn mount(device: Arc<dyn BlockDevice>, options: &MountOptions) -> Result<FileSystem> {
+        Self::mount_with(device, options, Arc::new(LocalLocks::new()))
+    }
+
+    /// As [`mount`](Self::mount), with a log of the locks under which blocks are looked at and changed: for tests.
+    ///
+    /// # Errors
+    /// As [`mount`](Self::mount).
+    #[doc(hidden)]
+    pub fn mount_checked(device: Arc<dyn BlockDevice>, options: &MountOptions) -> Result<(FileSystem, TouchLog)> {
+        let locks = CheckedLocks::default();
+        let log = locks.log();
+        Ok((Self::mount_with(device, options, Arc::new(locks))?, log))
+    }
+
+    fn mount_with(device: Arc<dyn BlockDevice>, options: &MountOptions, locks: Arc<dyn Locks>) -> Result<FileSystem> {
         let superblock = superblock::find_primary(device.as_ref())?;
         if options.read_only {
             return Self::mount_read_only(device, superblock, options);
@@ -74,7 +89,7 @@ impl FileSystem {
             home,
             home_device: device,
             journal: Some(journal),
-            locks: Arc::new(LocalLocks::new()),
+            locks,
             system,
             options: options.clone(),
             slot,

@@ -7,6 +7,7 @@
 //!
 //! Source: cluster reference, sections 6.1, 6.4 and 6.5.
 
+mod checked;
 mod local;
 mod set;
 
@@ -14,6 +15,8 @@ use std::fmt;
 
 use ocfs2_format::{BlockNo, LockId};
 
+pub(crate) use checked::CheckedLocks;
+pub use checked::{Touch, TouchLog};
 pub(crate) use local::LocalLocks;
 pub(crate) use set::LockSet;
 
