@@ -14,6 +14,7 @@ mod mount;
 mod node_state;
 mod options;
 mod quota;
+mod space;
 mod txn;
 
 use std::fmt;
@@ -30,6 +31,7 @@ pub use options::{Atime, DataMode, MountOptions, OnError, OptionError};
 pub(crate) use home::HomeDevice;
 pub(crate) use locks::{Level, LockSet, Locks};
 pub(crate) use quota::Charge;
+pub(crate) use space::{ClusterRun, Need, SubBlock};
 pub(crate) use txn::{MetaBlock, Txn};
 
 use crate::error::{Error, Result};
