@@ -42,6 +42,12 @@ impl DirEntry {
         self.position
     }
 
+    /// Where to go on reading the directory behind this entry.
+    pub fn next_position(&self) -> u64 {
+        // Entries never begin there, so this stays good when the entry's length changes.
+        self.position + 1
+    }
+
     /// Whether this is `.` or `..`.
     pub fn is_dot(&self) -> bool {
         self.name == b"." || self.name == b".."

@@ -54,7 +54,10 @@ pub use image::PackedImage;
 pub use inode::{DeviceNumber, Inode, Timestamp};
 pub use journals::JournalReplay;
 pub use meta::Correction;
-pub use mounted::{Atime, DataMode, FileSystem, LockError, MountOptions, OnError, OptionError, Touch, TouchLog};
+pub use mounted::{
+    Atime, DataMode, DirPage, FileSystem, InodeUse, LockError, MountOptions, NewInode, OnError, OptionError,
+    RenameMode, Touch, TouchLog,
+};
 pub use quota::{GlobalQuota, LocalQuota};
 pub use survey::{Finding, SurveyOptions, SurveyReport, SurveyedBlock};
 pub use system::{Heartbeat, JournalInfo};

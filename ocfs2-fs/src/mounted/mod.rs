@@ -9,10 +9,13 @@
 
 mod attrs;
 mod home;
+mod inodes;
 mod locks;
 mod mount;
+mod names;
 mod node_state;
 mod options;
+mod orphans;
 mod quota;
 mod space;
 mod txn;
@@ -25,7 +28,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use ocfs2_format::{BlockNo, Generation, Geometry, InodeNo, LockId, LockKind, SlotNum, SuperBlock};
 use ocfs2_journal::Journal;
 
+pub use inodes::InodeUse;
 pub use locks::{LockError, Touch, TouchLog};
+pub use names::{DirPage, NewInode, RenameMode};
 pub use options::{Atime, DataMode, MountOptions, OnError, OptionError};
 
 pub(crate) use home::HomeDevice;
