@@ -17,7 +17,9 @@ mod node_state;
 mod options;
 mod orphans;
 mod quota;
+mod refcount;
 mod space;
+mod tree;
 mod txn;
 
 use std::fmt;
