@@ -8,6 +8,7 @@
 //! sees any of it; an error anywhere on the way undoes all.
 
 mod attrs;
+mod data;
 mod home;
 mod inodes;
 mod locks;
@@ -30,6 +31,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use ocfs2_format::{BlockNo, Generation, Geometry, InodeNo, LockId, LockKind, SlotNum, SuperBlock};
 use ocfs2_journal::Journal;
 
+pub use data::{AllocateMode, ExtentInfo, ExtentPlace};
 pub use inodes::InodeUse;
 pub use locks::{LockError, Touch, TouchLog};
 pub use names::{DirPage, NewInode, RenameMode};
