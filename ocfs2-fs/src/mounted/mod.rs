@@ -9,6 +9,7 @@
 
 mod attrs;
 mod data;
+mod handle;
 mod home;
 mod inodes;
 mod locks;
@@ -17,6 +18,7 @@ mod names;
 mod node_state;
 mod options;
 mod orphans;
+mod paths;
 mod quota;
 mod refcount;
 mod space;
@@ -32,10 +34,12 @@ use ocfs2_format::{BlockNo, Generation, Geometry, InodeNo, LockId, LockKind, Slo
 use ocfs2_journal::Journal;
 
 pub use data::{AllocateMode, ExtentInfo, ExtentPlace};
+pub use handle::{OpenFile, OpenHow};
 pub use inodes::InodeUse;
 pub use locks::{LockError, Touch, TouchLog};
 pub use names::{DirPage, NewInode, RenameMode};
 pub use options::{Atime, DataMode, MountOptions, OnError, OptionError};
+pub use paths::DirStream;
 
 pub(crate) use home::HomeDevice;
 pub(crate) use locks::{Level, LockSet, Locks};

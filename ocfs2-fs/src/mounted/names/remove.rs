@@ -21,7 +21,7 @@ impl FileSystem {
     ///
     /// # Errors
     /// As [`unlink`](Self::unlink); [`Error::NotADirectory`], [`Error::NotEmpty`], [`Error::InvalidArgument`] for `.`.
-    pub fn remove_dir(&self, _dir: InodeNo, _name: &[u8]) -> Result<()> {
+    pub fn rmdir(&self, _dir: InodeNo, _name: &[u8]) -> Result<()> {
         Err(Error::ReadOnly)
     }
 }
