@@ -134,6 +134,18 @@ impl RefcountBlock {
         ExtentList::view(&self.as_bytes()[Self::BODY_OFFSET..]).expect("the view includes the list's header")
     }
 
+    /// The leaves of a root with TREE, to be changed.
+    pub fn list_mut(&mut self) -> &mut ExtentList {
+        ExtentList::view_mut(&mut self.as_mut_bytes()[Self::BODY_OFFSET..])
+            .expect("the view includes the list's header")
+    }
+
+    /// The records, to be changed.
+    pub fn records_mut(&mut self) -> &mut RefcountList {
+        RefcountList::view_mut(&mut self.as_mut_bytes()[Self::BODY_OFFSET..])
+            .expect("the view includes the list's header")
+    }
+
     /// The records, whatever the flags say.
     pub fn records(&self) -> &RefcountList {
         RefcountList::view(&self.as_bytes()[Self::BODY_OFFSET..]).expect("the view includes the list's header")

@@ -242,6 +242,17 @@ impl XattrBlock {
         ExtentList::view(&self.as_bytes()[Self::LIST_OFFSET..]).expect("the view includes the list's header")
     }
 
+    /// The root of the tree of buckets, to be changed.
+    pub fn tree_root_mut(&mut self) -> &mut XattrTreeRoot {
+        XattrTreeRoot::mut_from_bytes(&mut self.xb_attrs).expect("both have 32 bytes")
+    }
+
+    /// The tree root's list, to be changed.
+    pub fn list_mut(&mut self) -> &mut ExtentList {
+        ExtentList::view_mut(&mut self.as_mut_bytes()[Self::LIST_OFFSET..])
+            .expect("the view includes the list's header")
+    }
+
     /// Block of the group that owns the block's bit.
     pub fn suballoc_group(&self) -> Option<BlockNo> {
         suballoc_group(

@@ -159,7 +159,7 @@ impl<'a> ExtentTree<'a> {
 }
 
 /// The rules for the physical side of an extent.
-fn check_extent(extent: &Extent, kind: TreeKind, geometry: &Geometry) -> std::result::Result<(), Corrupt> {
+pub(crate) fn check_extent(extent: &Extent, kind: TreeKind, geometry: &Geometry) -> std::result::Result<(), Corrupt> {
     let fail = |violation| Err(Corrupt::new(Structure::ExtentList, violation));
     // Leaves of a refcount tree are single blocks; all other runs are whole clusters.
     let blocks = geometry.clusters_to_blocks(extent.clusters);

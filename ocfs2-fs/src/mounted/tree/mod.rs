@@ -7,12 +7,21 @@
 //!
 //! Source: on-disk reference, section 10.
 
-use ocfs2_format::{BlockNo, InodeNo};
+mod cost;
+mod edit;
+mod path;
+mod root;
+#[cfg(test)]
+mod tests;
+
+use ocfs2_format::{BlockNo, Geometry, InodeNo};
 
 use super::Txn;
 use crate::error::{Error, Result};
-use crate::extent_tree::Extent;
+use crate::extent_tree::{Extent, TreeKind};
 use crate::meta::Blocks;
+use edit::Editor;
+use path::Reader;
 
 /// What holds the root of the extents of an attribute's value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,9 +85,33 @@ pub(crate) struct Cost {
 /// counter includes it.
 ///
 /// # Errors
-/// [`Error::Corrupt`] when something is there; [`Error::NoSpace`], the journal's.
-pub(crate) fn insert(_txn: &mut Txn<'_>, _root: Root, _extent: Extent) -> Result<()> {
-    Err(Error::NoFeature { feature: "tree" })
+/// [`Error::Corrupt`] when something is there; [`Error::TooLarge`], [`Error::NoSpace`], the journal's.
+pub(crate) fn insert(txn: &mut Txn<'_>, root: Root, extent: Extent) -> Result<()> {
+    if extent.clusters == 0 {
+        return Ok(());
+    }
+    if root.kind() == TreeKind::Data && extent.end() > u32::MAX.into() {
+        return Err(Error::TooLarge { what: "the file" });
+    }
+    let mut editor = Editor { txn, root };
+    let mut window = editor.gather(extent.cpos, extent.end())?;
+    let at = window.extents.partition_point(|old| old.cpos < extent.cpos);
+    let overlaps = match root.kind() {
+        TreeKind::Data => {
+            at > 0 && window.extents[at - 1].end() > extent.cpos.into()
+                || window
+                    .extents
+                    .get(at)
+                    .is_some_and(|next| u64::from(next.cpos) < extent.end())
+        }
+        TreeKind::Hash => window.extents.get(at).is_some_and(|next| next.cpos == extent.cpos),
+    };
+    if overlaps {
+        return Err(root.broken("an extent is to be inserted where there is one"));
+    }
+    window.extents.splice(at..at, parts(editor.txn, extent));
+    merge(editor.txn, root, &mut window.extents, extent.cpos, extent.end());
+    editor.scatter(window)
 }
 
 /// Takes out what lies in `clusters` logical clusters from `cpos`, and returns it in pieces, from left to right, for the
@@ -89,18 +122,69 @@ pub(crate) fn insert(_txn: &mut Txn<'_>, _root: Root, _extent: Extent) -> Result
 ///
 /// # Errors
 /// [`Error::Corrupt`], the journal's.
-pub(crate) fn remove(_txn: &mut Txn<'_>, _root: Root, _cpos: u32, _clusters: u32) -> Result<Vec<Extent>> {
-    Err(Error::NoFeature { feature: "tree" })
+pub(crate) fn remove(txn: &mut Txn<'_>, root: Root, cpos: u32, clusters: u32) -> Result<Vec<Extent>> {
+    if clusters == 0 {
+        return Ok(Vec::new());
+    }
+    let end = u64::from(cpos) + u64::from(clusters);
+    let mut editor = Editor { txn, root };
+    let mut window = editor.gather(cpos, end)?;
+    let removed = match root.kind() {
+        TreeKind::Data => carve(editor.txn, &mut window.extents, cpos, end),
+        TreeKind::Hash => {
+            let index = window.extents.partition_point(|old| old.cpos < cpos);
+            match window.extents.get(index) {
+                Some(old) if old.cpos == cpos && old.clusters == clusters => vec![window.extents.remove(index)],
+                _ => return Err(root.broken("a record that is to be removed is not there")),
+            }
+        }
+    };
+    if removed.is_empty() {
+        return Ok(removed);
+    }
+    editor.scatter(window)?;
+    Ok(removed)
 }
 
 /// Gives what is mapped already other flags or another place: `new` is what holds from now on, sorted by logical cluster,
 /// and all of it must be mapped. Records are split where `new` covers part of them, and merged where they have become
 /// alike. Returns what was there, cut to the same ranges.
 ///
+/// In trees with hashes or the like as keys, a record takes the place of the one with the same key, whatever their
+/// lengths.
+///
 /// # Errors
 /// [`Error::Corrupt`] when part of it is not mapped; [`Error::NoSpace`], the journal's.
-pub(crate) fn replace(_txn: &mut Txn<'_>, _root: Root, _new: &[Extent]) -> Result<Vec<Extent>> {
-    Err(Error::NoFeature { feature: "tree" })
+pub(crate) fn replace(txn: &mut Txn<'_>, root: Root, new: &[Extent]) -> Result<Vec<Extent>> {
+    let (Some(first), Some(last)) = (new.first(), new.last()) else {
+        return Ok(Vec::new());
+    };
+    let (lo, hi) = (first.cpos, last.end());
+    let mut editor = Editor { txn, root };
+    let mut window = editor.gather(lo, hi)?;
+    let mut replaced = Vec::new();
+    for extent in new {
+        let old = match root.kind() {
+            TreeKind::Data => carve(editor.txn, &mut window.extents, extent.cpos, extent.end()),
+            TreeKind::Hash => {
+                let index = window.extents.partition_point(|old| old.cpos < extent.cpos);
+                match window.extents.get(index) {
+                    Some(old) if old.cpos == extent.cpos => vec![window.extents.remove(index)],
+                    _ => Vec::new(),
+                }
+            }
+        };
+        let covered: u64 = old.iter().map(|old| u64::from(old.clusters)).sum();
+        if old.is_empty() || root.kind() == TreeKind::Data && covered != u64::from(extent.clusters) {
+            return Err(root.broken("an extent is to be replaced where there is none"));
+        }
+        replaced.extend(old);
+        let at = window.extents.partition_point(|old| old.cpos < extent.cpos);
+        window.extents.splice(at..at, parts(editor.txn, *extent));
+    }
+    merge(editor.txn, root, &mut window.extents, lo, hi);
+    editor.scatter(window)?;
+    Ok(replaced)
 }
 
 /// What `changes` changes anywhere in the tree may take. A change is one record inserted, one range replaced, or one
@@ -116,11 +200,8 @@ pub(crate) fn cost(meta: &dyn Blocks, root: Root, changes: u32) -> Result<Cost> 
 ///
 /// # Errors
 /// [`Error::Corrupt`].
-pub(crate) fn cost_from(_meta: &dyn Blocks, _root: Root, _cpos: u32, changes: u32) -> Result<Cost> {
-    Ok(Cost {
-        blocks: changes,
-        credits: changes,
-    })
+pub(crate) fn cost_from(meta: &dyn Blocks, root: Root, cpos: u32, changes: u32) -> Result<Cost> {
+    cost::cost_from(meta, root, cpos, changes)
 }
 
 /// The last part of `clusters` logical clusters from `cpos` that has at most `records` records in it: what one
@@ -129,11 +210,90 @@ pub(crate) fn cost_from(_meta: &dyn Blocks, _root: Root, _cpos: u32, changes: u3
 /// # Errors
 /// [`Error::Corrupt`].
 pub(crate) fn last_part(
-    _meta: &dyn Blocks,
-    _root: Root,
-    _cpos: u32,
-    _clusters: u32,
-    _records: u32,
+    meta: &dyn Blocks,
+    root: Root,
+    cpos: u32,
+    clusters: u32,
+    records: u32,
 ) -> Result<Option<(u32, u32)>> {
-    Err(Error::NoFeature { feature: "tree" })
+    cost::last_part(meta, root, cpos, clusters, records)
+}
+
+/// The last extent of a tree.
+///
+/// # Errors
+/// [`Error::Corrupt`].
+pub(crate) fn last(meta: &dyn Blocks, root: Root) -> Result<Option<Extent>> {
+    let reader = Reader { meta, root };
+    Ok(reader.extents(reader.rightmost()?.leaf)?.last().copied())
+}
+
+/// An extent as records can have it: a record counts clusters with 16 bits.
+fn parts(meta: &dyn Blocks, extent: Extent) -> impl Iterator<Item = Extent> {
+    let geometry = *meta.geometry();
+    let step = u32::from(u16::MAX);
+    (0..extent.clusters)
+        .step_by(u16::MAX.into())
+        .map(move |skipped| Extent {
+            clusters: step.min(extent.clusters - skipped),
+            ..behind(&geometry, extent, skipped)
+        })
+}
+
+/// An extent without its first clusters.
+fn behind(geometry: &Geometry, extent: Extent, skipped: u32) -> Extent {
+    Extent {
+        cpos: extent.cpos.wrapping_add(skipped),
+        clusters: extent.clusters - skipped,
+        blkno: BlockNo(extent.blkno.0 + geometry.clusters_to_blocks(skipped)),
+        flags: extent.flags,
+    }
+}
+
+/// Cuts a range out of extents, and returns what was in it.
+fn carve(meta: &dyn Blocks, extents: &mut Vec<Extent>, lo: u32, hi: u64) -> Vec<Extent> {
+    let geometry = *meta.geometry();
+    let first = extents.partition_point(|extent| extent.end() <= lo.into());
+    let after = extents.partition_point(|extent| u64::from(extent.cpos) < hi);
+    if first >= after {
+        return Vec::new();
+    }
+    let mut inside: Vec<Extent> = extents[first..after].to_vec();
+    let mut outside = Vec::new();
+    if let Some(head) = inside.first_mut()
+        && head.cpos < lo
+    {
+        let kept = lo - head.cpos;
+        outside.push(Extent {
+            clusters: kept,
+            ..*head
+        });
+        *head = behind(&geometry, *head, kept);
+    }
+    if let Some(tail) = inside.last_mut()
+        && tail.end() > hi
+    {
+        let kept = (hi - u64::from(tail.cpos)) as u32;
+        outside.push(behind(&geometry, *tail, kept));
+        tail.clusters = kept;
+    }
+    extents.splice(first..after, outside);
+    inside
+}
+
+/// Joins neighbours at and between two keys where they can be one record.
+fn merge(meta: &dyn Blocks, root: Root, extents: &mut Vec<Extent>, lo: u32, hi: u64) {
+    let mut index = extents.partition_point(|extent| extent.cpos < lo).saturating_sub(1);
+    while let (Some(left), Some(right)) = (extents.get(index), extents.get(index + 1)) {
+        if u64::from(right.cpos) > hi {
+            break;
+        }
+        if root.can_merge(left, right, meta) {
+            let clusters = right.clusters;
+            extents[index].clusters += clusters;
+            extents.remove(index + 1);
+        } else {
+            index += 1;
+        }
+    }
 }
