@@ -184,6 +184,11 @@ impl Features {
         self.incompat.contains(FeatureIncompat::SPARSE)
     }
 
+    /// Extents may be allocated and unwritten.
+    pub fn unwritten(self) -> bool {
+        self.ro_compat.contains(FeatureRoCompat::UNWRITTEN)
+    }
+
     /// Whether metadata blocks carry check fields.
     pub fn metaecc(self) -> bool {
         self.incompat.contains(FeatureIncompat::METAECC)

@@ -2,6 +2,7 @@
 
 use ocfs2_format::{BlockNo, Contents, ExtentFlags, Geometry};
 
+use super::inline::DATA_OFFSET;
 use crate::dir::data_tree;
 use crate::error::Result;
 use crate::extent_tree::{Extent, ExtentTree, Lookup};
@@ -192,12 +193,11 @@ pub(crate) fn extents(meta: &dyn Blocks, inode: &Inode, start: u64, end: u64, li
     match inode.contents() {
         Contents::Inline(_) => {
             if start < inode.size() {
-                let data_at = (ocfs2_format::Dinode::ID2_OFFSET + INLINE_HEADER) as u64;
                 found.push(ExtentInfo {
                     logical: 0,
                     len: inode.size(),
                     place: ExtentPlace::Inline {
-                        physical: (inode.number().0 << geometry.block_size_bits) + data_at,
+                        physical: (inode.number().0 << geometry.block_size_bits) + DATA_OFFSET as u64,
                     },
                     last: true,
                 });
@@ -286,6 +286,3 @@ pub(crate) fn goal(meta: &dyn Blocks, inode: &Inode, cpos: u64) -> Result<Option
     let behind = BlockNo(extent.blkno.0 + meta.geometry().clusters_to_blocks(extent.clusters));
     Ok(meta.geometry().block_to_cluster(behind))
 }
-
-/// Bytes of `id_count` and what follows it, before inline data.
-pub(crate) const INLINE_HEADER: usize = 8;

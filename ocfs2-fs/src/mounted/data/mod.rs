@@ -21,15 +21,17 @@
 
 mod device;
 mod fallocate;
+mod inline;
 mod map;
 mod ops;
+mod place;
 mod read;
 mod sync;
 mod times;
 mod truncate;
 mod write;
 
-use ocfs2_format::{FileKind, Generation, Geometry, InodeNo};
+use ocfs2_format::{FileKind, Generation, Geometry, InodeAttr, InodeNo};
 
 pub use fallocate::AllocateMode;
 pub use map::{ExtentInfo, ExtentPlace};
@@ -90,6 +92,27 @@ pub(crate) fn require_regular(inode: &Inode) -> Result<()> {
             inode: inode.number(),
             wanted: "regular file",
         }),
+    }
+}
+
+/// Fails for files that may not be changed, or only at their end.
+pub(crate) fn require_changeable(inode: &Inode) -> Result<()> {
+    if inode.attr().contains(InodeAttr::IMMUTABLE) {
+        return Err(immutable(inode));
+    }
+    if inode.attr().contains(InodeAttr::APPEND) {
+        return Err(Error::NotPermitted {
+            inode: inode.number(),
+            why: "the file may only grow at its end",
+        });
+    }
+    Ok(())
+}
+
+fn immutable(inode: &Inode) -> Error {
+    Error::NotPermitted {
+        inode: inode.number(),
+        why: "the file is immutable",
     }
 }
 

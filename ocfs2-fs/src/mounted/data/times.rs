@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use ocfs2_format::{Dinode, InodeAttr};
 
+use super::FileId;
 use crate::error::Result;
 use crate::inode::{Inode, Timestamp};
 use crate::mounted::{Atime, Core, Level, LockSet};
@@ -78,14 +79,37 @@ pub(crate) fn changed(dinode: &mut Dinode, now: Timestamp) {
 
 /// Whether a write that changes no other metadata has to change these.
 pub(crate) fn is_modification_due(inode: &Inode, now: Timestamp) -> bool {
-    let mode = inode.dinode().i_mode.get();
     let is_recent = |time: Timestamp| {
         let since = Duration::from_secs(now.secs.saturating_sub(time.secs).unsigned_abs())
             .saturating_add(Duration::from_nanos(now.nanos.into()))
             .saturating_sub(Duration::from_nanos(time.nanos.into()));
         time <= now && since < TICK
     };
-    without_privileges(mode) != mode || !is_recent(inode.mtime()) || !is_recent(inode.ctime())
+    has_privileges(inode) || !is_recent(inode.mtime()) || !is_recent(inode.ctime())
+}
+
+/// Whether the inode has mode bits that a write takes away.
+pub(crate) fn has_privileges(inode: &Inode) -> bool {
+    let mode = inode.dinode().i_mode.get();
+    without_privileges(mode) != mode
+}
+
+/// Notes that the contents of a file were changed, which nothing else tells.
+///
+/// # Errors
+/// [`Error::Lock`](crate::Error::Lock), [`Error::Corrupt`](crate::Error::Corrupt), the journal's.
+pub(crate) fn set_modified(core: &Core, file: FileId) -> Result<()> {
+    let mut locks = LockSet::new(core);
+    let inode = locks.inode(file.inode, Level::Exclusive)?;
+    // Another writer may have been faster.
+    if inode.generation() != file.generation || !is_modification_due(&inode, core.now()) {
+        return Ok(());
+    }
+    let mut txn = locks.begin(1)?;
+    let now = txn.now();
+    modified(txn.dinode(file.inode)?, now);
+    txn.commit()?;
+    Ok(())
 }
 
 fn without_privileges(mode: u16) -> u16 {
