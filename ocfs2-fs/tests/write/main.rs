@@ -1,4 +1,5 @@
 //! Tests of the mounted file system: what it writes is judged by fsck.ocfs2, by the kernel, and by reading it back.
 
 mod bed;
+mod model;
 mod mount;

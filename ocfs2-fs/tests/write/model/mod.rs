@@ -1,0 +1,113 @@
+//! Random operations on a mounted file system and on a model of one, compared as they go.
+//!
+//! `OCFS2_MODEL_OPS` and `OCFS2_MODEL_SEED` choose how many operations and which; a failure prints the seed and the shortest
+//! list of operations found that still fails.
+
+mod apply;
+mod attrs;
+mod compare;
+mod ops;
+mod tree;
+
+use std::panic::{self, AssertUnwindSafe};
+
+use ocfs2_fs::MountOptions;
+
+use crate::bed::{Bed, SHAPES, Shape};
+use apply::World;
+use ops::{Op, random_ops};
+
+/// Operations between two looks of fsck.ocfs2.
+const CHECK_EVERY: usize = 10_000;
+
+fn ops_wanted(default: usize) -> usize {
+    let text = std::env::var("OCFS2_MODEL_OPS").ok();
+    text.map_or(default, |text| text.parse().expect("OCFS2_MODEL_OPS is a number"))
+}
+
+fn seed() -> u64 {
+    let text = std::env::var("OCFS2_MODEL_SEED").ok();
+    text.map_or_else(
+        || fastrand::u64(..),
+        |text| text.parse().expect("OCFS2_MODEL_SEED is a number"),
+    )
+}
+
+/// Does the operations, comparing often; panics where the file system is not as the model.
+fn run(shape: Shape, ops: &[Op]) {
+    let bed = Bed::new(shape);
+    let mut world = World::new(bed, MountOptions::default());
+    for (count, op) in ops.iter().enumerate() {
+        world.apply(op);
+        if count % 500 == 499 {
+            world.compare_mounted();
+        }
+        if count % CHECK_EVERY == CHECK_EVERY - 1 {
+            world.check();
+        }
+    }
+    world.finish();
+}
+
+fn fails(shape: Shape, ops: &[Op]) -> bool {
+    let ops = AssertUnwindSafe(ops);
+    panic::catch_unwind(move || run(shape, &ops)).is_err()
+}
+
+/// Leaves out what the failure does not need: halves, quarters, down to single operations.
+fn shrink(shape: Shape, mut ops: Vec<Op>) -> Vec<Op> {
+    let mut chunk = ops.len().div_ceil(2);
+    while chunk > 0 {
+        let mut start = 0;
+        while start < ops.len() {
+            let mut fewer = ops.clone();
+            fewer.drain(start..(start + chunk).min(ops.len()));
+            if fails(shape, &fewer) {
+                ops = fewer;
+            } else {
+                start += chunk;
+            }
+        }
+        chunk /= 2;
+    }
+    ops
+}
+
+#[track_caller]
+fn check(shape: Shape, count: usize) {
+    let seed = seed();
+    let ops = random_ops(seed, count);
+    if fails(shape, &ops) {
+        let hook = panic::take_hook();
+        panic::set_hook(Box::new(|_| {}));
+        let fewer = shrink(shape, ops);
+        panic::set_hook(hook);
+        eprintln!(
+            "{shape:?}, OCFS2_MODEL_SEED={seed} OCFS2_MODEL_OPS={count}; {} operations fail:\n{fewer:#?}",
+            fewer.len()
+        );
+        run(shape, &fewer);
+        panic!("the failure does not happen every time");
+    }
+}
+
+#[test]
+fn random_operations_leave_what_the_model_says() {
+    for &shape in SHAPES {
+        check(shape, ops_wanted(1500));
+    }
+}
+
+#[test]
+fn on_a_volume_that_runs_full_an_operation_happens_or_leaves_no_trace() {
+    for block in [512, 4096] {
+        let shape = Shape {
+            mib: 24,
+            block,
+            features: "metaecc",
+            slots: 1,
+            ..Shape::default()
+        };
+        check(shape, ops_wanted(1500));
+    }
+}

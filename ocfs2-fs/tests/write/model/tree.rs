@@ -1,0 +1,154 @@
+//! The model: a tree in memory.
+
+use std::collections::BTreeMap;
+
+/// Number of a node; never used again.
+pub(super) type NodeId = usize;
+
+/// A file, directory or anything else.
+#[derive(Clone, Debug)]
+pub(super) struct Node {
+    pub(super) kind: Kind,
+    pub(super) mode: u32,
+    pub(super) uid: u32,
+    pub(super) gid: u32,
+    pub(super) xattrs: BTreeMap<Vec<u8>, Vec<u8>>,
+    /// Names that lead here.
+    pub(super) names: u32,
+    /// Handles.
+    pub(super) opens: u32,
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum Kind {
+    File(Vec<u8>),
+    Dir(BTreeMap<Vec<u8>, NodeId>),
+    Symlink(Vec<u8>),
+    /// Type bits of the mode, and the device.
+    Special(u32, Option<(u32, u32)>),
+}
+
+impl Node {
+    pub(super) fn new(kind: Kind, mode: u32) -> Node {
+        Node {
+            kind,
+            mode,
+            uid: 0,
+            gid: 0,
+            xattrs: BTreeMap::new(),
+            names: 1,
+            opens: 0,
+        }
+    }
+
+    pub(super) fn dir(&self) -> Option<&BTreeMap<Vec<u8>, NodeId>> {
+        match &self.kind {
+            Kind::Dir(names) => Some(names),
+            _ => None,
+        }
+    }
+
+    pub(super) fn is_dir(&self) -> bool {
+        self.dir().is_some()
+    }
+}
+
+/// All nodes, by number; the root is 0.
+#[derive(Clone, Debug)]
+pub(super) struct Tree {
+    pub(super) nodes: BTreeMap<NodeId, Node>,
+    next: NodeId,
+}
+
+/// Where a name is: its directory, the name, and what it leads to.
+#[derive(Clone, Debug)]
+pub(super) struct Place {
+    pub(super) path: Vec<u8>,
+    pub(super) dir: NodeId,
+    pub(super) name: Vec<u8>,
+    pub(super) node: NodeId,
+}
+
+impl Tree {
+    pub(super) fn new() -> Tree {
+        let root = Node::new(Kind::Dir(BTreeMap::new()), 0o755);
+        Tree {
+            nodes: BTreeMap::from([(0, root)]),
+            next: 1,
+        }
+    }
+
+    pub(super) fn node(&self, id: NodeId) -> &Node {
+        &self.nodes[&id]
+    }
+
+    pub(super) fn node_mut(&mut self, id: NodeId) -> &mut Node {
+        self.nodes.get_mut(&id).expect("the node is there")
+    }
+
+    /// Every name below the root, in a fixed order, parents before children.
+    pub(super) fn places(&self) -> Vec<Place> {
+        let mut found = Vec::new();
+        let mut todo = vec![(0, b"".to_vec())];
+        while let Some((dir, at)) = todo.pop() {
+            for (name, &node) in self.node(dir).dir().expect("only directories are listed") {
+                let path = [at.as_slice(), b"/", name].concat();
+                if self.node(node).is_dir() {
+                    todo.push((node, path.clone()));
+                }
+                found.push(Place {
+                    path,
+                    dir,
+                    name: name.clone(),
+                    node,
+                });
+            }
+        }
+        found
+    }
+
+    pub(super) fn names_mut(&mut self, dir: NodeId) -> &mut BTreeMap<Vec<u8>, NodeId> {
+        match &mut self.node_mut(dir).kind {
+            Kind::Dir(names) => names,
+            other => panic!("{other:?} is no directory"),
+        }
+    }
+
+    pub(super) fn add(&mut self, dir: NodeId, name: &[u8], node: Node) -> NodeId {
+        let id = self.next;
+        self.next += 1;
+        self.nodes.insert(id, node);
+        self.names_mut(dir).insert(name.to_vec(), id);
+        id
+    }
+
+    pub(super) fn link(&mut self, dir: NodeId, name: &[u8], node: NodeId) {
+        self.names_mut(dir).insert(name.to_vec(), node);
+        self.node_mut(node).names += 1;
+    }
+
+    pub(super) fn unlink(&mut self, dir: NodeId, name: &[u8]) {
+        let node = self.names_mut(dir).remove(name).expect("the name is there");
+        self.node_mut(node).names -= 1;
+        self.drop_if_unused(node);
+    }
+
+    pub(super) fn drop_if_unused(&mut self, node: NodeId) {
+        let Node { names: 0, opens: 0, .. } = self.node(node) else {
+            return;
+        };
+        self.nodes.remove(&node);
+    }
+
+    /// Whether a directory is at or above a node.
+    pub(super) fn is_above(&self, above: NodeId, below: NodeId) -> bool {
+        let mut todo = vec![above];
+        while let Some(id) = todo.pop() {
+            if id == below {
+                return true;
+            }
+            todo.extend(self.node(id).dir().into_iter().flat_map(BTreeMap::values).copied());
+        }
+        false
+    }
+}
