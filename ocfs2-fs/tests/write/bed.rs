@@ -165,3 +165,21 @@ impl Bed {
         fsck_clean(&image);
     }
 }
+
+impl Bed {
+    /// Lets fsck.ocfs2 recover a volume that crashed, and then find nothing to mend.
+    #[track_caller]
+    pub(crate) fn assert_recoverable(&self) {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let image = dir.path().join("volume");
+        self.save(&image);
+        // It stops behind the replay of a journal and goes on when it is called again.
+        for _ in 0..2 {
+            ocfs2_testkit::tools::reference("fsck.ocfs2")
+                .arg("-fy")
+                .arg(&image)
+                .run();
+        }
+        fsck_clean(&image);
+    }
+}

@@ -1,5 +1,6 @@
 //! Tests of the mounted file system: what it writes is judged by fsck.ocfs2, by the kernel, and by reading it back.
 
 mod bed;
+mod crash;
 mod model;
 mod mount;

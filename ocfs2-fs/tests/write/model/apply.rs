@@ -15,11 +15,11 @@ use super::tree::{Kind, Node, NodeId, Place, Tree};
 use crate::bed::Bed;
 
 /// A mounted file system, and what it should hold.
-pub(super) struct World {
+pub(crate) struct World {
     bed: Bed,
     fs: Option<FileSystem>,
     options: MountOptions,
-    tree: Tree,
+    pub(crate) tree: Tree,
     open: Vec<(NodeId, OpenFile)>,
 }
 
@@ -49,8 +49,13 @@ const ENOTEMPTY: i32 = 39;
 impl World {
     pub(super) fn new(bed: Bed, options: MountOptions) -> World {
         let fs = bed.mount_with(&options);
-        // What mkfs makes is no part of the model.
+        // What mkfs made is no part of the model.
         fs.remove_dir("/lost+found").expect("an empty directory can be removed");
+        World::on(fs, bed, options)
+    }
+
+    /// A world in a file system that is mounted already, and holds nothing.
+    pub(crate) fn on(fs: FileSystem, bed: Bed, options: MountOptions) -> World {
         World {
             fs: Some(fs),
             bed,
@@ -60,7 +65,7 @@ impl World {
         }
     }
 
-    fn fs(&self) -> &FileSystem {
+    pub(crate) fn fs(&self) -> &FileSystem {
         self.fs.as_ref().expect("the volume is mounted between operations")
     }
 
@@ -122,7 +127,7 @@ impl World {
         found == 0
     }
 
-    pub(super) fn apply(&mut self, op: &Op) {
+    pub(crate) fn apply(&mut self, op: &Op) {
         match *op {
             Op::Create { a, name, mode } => {
                 let at = self.place(a, name);

@@ -92,6 +92,87 @@ pub(super) fn volume(volume: &Volume, tree: &Tree) {
     compare(volume, tree);
 }
 
+/// One line for each object of a mounted file system: everything but contents and values.
+pub(crate) fn outline(fs: &FileSystem) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut todo = vec![b"/".to_vec()];
+    while let Some(at) = todo.pop() {
+        let path = Path::new(OsStr::from_bytes(&at));
+        let inode = fs.symlink_metadata(path).expect("an inode can be read");
+        let xattrs: Vec<_> = View::xattrs(fs, path)
+            .into_iter()
+            .map(|(name, value)| (name, value.len()))
+            .collect();
+        lines.push(line(
+            &at,
+            inode.mode(),
+            inode.links(),
+            inode.uid(),
+            inode.gid(),
+            size_of(&inode),
+            &xattrs,
+        ));
+        if inode.kind() == FileKind::Directory {
+            let prefix = if at == b"/" { Vec::new() } else { at.clone() };
+            todo.extend(
+                fs.names(path)
+                    .iter()
+                    .map(|name| [prefix.as_slice(), b"/", name].concat()),
+            );
+        }
+    }
+    lines.sort_unstable();
+    lines
+}
+
+/// The same, as the model has it.
+pub(crate) fn outline_of_model(tree: &Tree) -> Vec<String> {
+    let root = (b"/".to_vec(), 0);
+    let places = tree.places().into_iter().map(|place| (place.path, place.node));
+    let mut lines: Vec<_> = std::iter::once(root)
+        .chain(places)
+        .map(|(path, id)| {
+            let node = tree.node(id);
+            let (bits, links, size) = match &node.kind {
+                Kind::File(bytes) => (0o100_000, node.names, bytes.len() as u64),
+                Kind::Dir(names) => {
+                    let dirs = names.values().filter(|&&child| tree.node(child).is_dir()).count();
+                    (0o040_000, 2 + dirs as u32, 0)
+                }
+                Kind::Symlink(target) => (0o120_000, node.names, target.len() as u64),
+                Kind::Special(bits, _) => (*bits, node.names, 0),
+            };
+            let xattrs: Vec<_> = node
+                .xattrs
+                .iter()
+                .map(|(name, value)| (name.clone(), value.len()))
+                .collect();
+            line(&path, bits | node.mode, links, node.uid, node.gid, size, &xattrs)
+        })
+        .collect();
+    lines.sort_unstable();
+    lines
+}
+
+fn size_of(inode: &Inode) -> u64 {
+    match inode.kind() {
+        FileKind::Directory => 0,
+        _ => inode.size(),
+    }
+}
+
+fn line(path: &[u8], mode: u32, links: u32, uid: u32, gid: u32, size: u64, xattrs: &[(Vec<u8>, usize)]) -> String {
+    let xattrs: Vec<_> = xattrs
+        .iter()
+        .map(|(name, len)| format!("{}:{len}", name.escape_ascii()))
+        .collect();
+    format!(
+        "{} {mode:o} {links} {uid}:{gid} {size} {}",
+        path.escape_ascii(),
+        xattrs.join(",")
+    )
+}
+
 /// Whether an open file holds these bytes.
 #[track_caller]
 pub(super) fn contents(file: &OpenFile, expected: &[u8], what: &str) {

@@ -3,10 +3,10 @@
 //! `OCFS2_MODEL_OPS` and `OCFS2_MODEL_SEED` choose how many operations and which; a failure prints the seed and the shortest
 //! list of operations found that still fails.
 
-mod apply;
+pub(crate) mod apply;
 mod attrs;
-mod compare;
-mod ops;
+pub(crate) mod compare;
+pub(crate) mod ops;
 mod tree;
 
 use std::panic::{self, AssertUnwindSafe};

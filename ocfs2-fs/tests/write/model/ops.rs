@@ -5,7 +5,7 @@ use fastrand::Rng;
 
 /// One operation. Numbers called `a` and `b` pick objects, `name` picks a name.
 #[derive(Clone, Debug)]
-pub(super) enum Op {
+pub(crate) enum Op {
     Create {
         a: u32,
         name: u32,
@@ -112,7 +112,7 @@ pub(super) enum Op {
     Crash,
 }
 
-pub(super) fn random_ops(seed: u64, count: usize) -> Vec<Op> {
+pub(crate) fn random_ops(seed: u64, count: usize) -> Vec<Op> {
     let mut rng = Rng::with_seed(seed);
     (0..count).map(|_| random_op(&mut rng)).collect()
 }

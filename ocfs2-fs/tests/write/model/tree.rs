@@ -3,24 +3,24 @@
 use std::collections::BTreeMap;
 
 /// Number of a node; never used again.
-pub(super) type NodeId = usize;
+pub(crate) type NodeId = usize;
 
 /// A file, directory or anything else.
 #[derive(Clone, Debug)]
-pub(super) struct Node {
-    pub(super) kind: Kind,
-    pub(super) mode: u32,
-    pub(super) uid: u32,
-    pub(super) gid: u32,
-    pub(super) xattrs: BTreeMap<Vec<u8>, Vec<u8>>,
+pub(crate) struct Node {
+    pub(crate) kind: Kind,
+    pub(crate) mode: u32,
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+    pub(crate) xattrs: BTreeMap<Vec<u8>, Vec<u8>>,
     /// Names that lead here.
-    pub(super) names: u32,
+    pub(crate) names: u32,
     /// Handles.
-    pub(super) opens: u32,
+    pub(crate) opens: u32,
 }
 
 #[derive(Clone, Debug)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     File(Vec<u8>),
     Dir(BTreeMap<Vec<u8>, NodeId>),
     Symlink(Vec<u8>),
@@ -29,7 +29,7 @@ pub(super) enum Kind {
 }
 
 impl Node {
-    pub(super) fn new(kind: Kind, mode: u32) -> Node {
+    pub(crate) fn new(kind: Kind, mode: u32) -> Node {
         Node {
             kind,
             mode,
@@ -41,36 +41,36 @@ impl Node {
         }
     }
 
-    pub(super) fn dir(&self) -> Option<&BTreeMap<Vec<u8>, NodeId>> {
+    pub(crate) fn dir(&self) -> Option<&BTreeMap<Vec<u8>, NodeId>> {
         match &self.kind {
             Kind::Dir(names) => Some(names),
             _ => None,
         }
     }
 
-    pub(super) fn is_dir(&self) -> bool {
+    pub(crate) fn is_dir(&self) -> bool {
         self.dir().is_some()
     }
 }
 
 /// All nodes, by number; the root is 0.
 #[derive(Clone, Debug)]
-pub(super) struct Tree {
-    pub(super) nodes: BTreeMap<NodeId, Node>,
+pub(crate) struct Tree {
+    pub(crate) nodes: BTreeMap<NodeId, Node>,
     next: NodeId,
 }
 
 /// Where a name is: its directory, the name, and what it leads to.
 #[derive(Clone, Debug)]
-pub(super) struct Place {
-    pub(super) path: Vec<u8>,
-    pub(super) dir: NodeId,
-    pub(super) name: Vec<u8>,
-    pub(super) node: NodeId,
+pub(crate) struct Place {
+    pub(crate) path: Vec<u8>,
+    pub(crate) dir: NodeId,
+    pub(crate) name: Vec<u8>,
+    pub(crate) node: NodeId,
 }
 
 impl Tree {
-    pub(super) fn new() -> Tree {
+    pub(crate) fn new() -> Tree {
         let root = Node::new(Kind::Dir(BTreeMap::new()), 0o755);
         Tree {
             nodes: BTreeMap::from([(0, root)]),
@@ -78,16 +78,16 @@ impl Tree {
         }
     }
 
-    pub(super) fn node(&self, id: NodeId) -> &Node {
+    pub(crate) fn node(&self, id: NodeId) -> &Node {
         &self.nodes[&id]
     }
 
-    pub(super) fn node_mut(&mut self, id: NodeId) -> &mut Node {
+    pub(crate) fn node_mut(&mut self, id: NodeId) -> &mut Node {
         self.nodes.get_mut(&id).expect("the node is there")
     }
 
     /// Every name below the root, in a fixed order, parents before children.
-    pub(super) fn places(&self) -> Vec<Place> {
+    pub(crate) fn places(&self) -> Vec<Place> {
         let mut found = Vec::new();
         let mut todo = vec![(0, b"".to_vec())];
         while let Some((dir, at)) = todo.pop() {
@@ -107,14 +107,14 @@ impl Tree {
         found
     }
 
-    pub(super) fn names_mut(&mut self, dir: NodeId) -> &mut BTreeMap<Vec<u8>, NodeId> {
+    pub(crate) fn names_mut(&mut self, dir: NodeId) -> &mut BTreeMap<Vec<u8>, NodeId> {
         match &mut self.node_mut(dir).kind {
             Kind::Dir(names) => names,
             other => panic!("{other:?} is no directory"),
         }
     }
 
-    pub(super) fn add(&mut self, dir: NodeId, name: &[u8], node: Node) -> NodeId {
+    pub(crate) fn add(&mut self, dir: NodeId, name: &[u8], node: Node) -> NodeId {
         let id = self.next;
         self.next += 1;
         self.nodes.insert(id, node);
@@ -122,18 +122,18 @@ impl Tree {
         id
     }
 
-    pub(super) fn link(&mut self, dir: NodeId, name: &[u8], node: NodeId) {
+    pub(crate) fn link(&mut self, dir: NodeId, name: &[u8], node: NodeId) {
         self.names_mut(dir).insert(name.to_vec(), node);
         self.node_mut(node).names += 1;
     }
 
-    pub(super) fn unlink(&mut self, dir: NodeId, name: &[u8]) {
+    pub(crate) fn unlink(&mut self, dir: NodeId, name: &[u8]) {
         let node = self.names_mut(dir).remove(name).expect("the name is there");
         self.node_mut(node).names -= 1;
         self.drop_if_unused(node);
     }
 
-    pub(super) fn drop_if_unused(&mut self, node: NodeId) {
+    pub(crate) fn drop_if_unused(&mut self, node: NodeId) {
         let Node { names: 0, opens: 0, .. } = self.node(node) else {
             return;
         };
@@ -141,7 +141,7 @@ impl Tree {
     }
 
     /// Whether a directory is at or above a node.
-    pub(super) fn is_above(&self, above: NodeId, below: NodeId) -> bool {
+    pub(crate) fn is_above(&self, above: NodeId, below: NodeId) -> bool {
         let mut todo = vec![above];
         while let Some(id) = todo.pop() {
             if id == below {
