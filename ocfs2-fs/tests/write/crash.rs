@@ -64,7 +64,7 @@ fn tell(shape: Shape, seed: u64) -> Story {
     let before = Arc::new(bed.device.snapshot());
     let device = Arc::new(Recording::new(bed.device.clone()));
     let fs = FileSystem::mount(device.clone(), &options()).expect("the volume can be mounted");
-    let mut world = World::on(fs, bed, options());
+    let mut world = World::on(fs, bed, options(), "");
     let mut ops = random_ops(seed, OPS);
     ops.retain(is_atomic);
     let mut states = Vec::new();

@@ -1,6 +1,9 @@
 //! Tests of the mounted file system: what it writes is judged by fsck.ocfs2, by the kernel, and by reading it back.
 
 mod bed;
+mod both_ways;
 mod crash;
 mod model;
 mod mount;
+#[path = "../it/observe.rs"]
+mod observe;

@@ -51,16 +51,16 @@ impl World {
         let fs = bed.mount_with(&options);
         // What mkfs made is no part of the model.
         fs.remove_dir("/lost+found").expect("an empty directory can be removed");
-        World::on(fs, bed, options)
+        World::on(fs, bed, options, "")
     }
 
-    /// A world in a file system that is mounted already, and holds nothing.
-    pub(crate) fn on(fs: FileSystem, bed: Bed, options: MountOptions) -> World {
+    /// A world in a file system that is mounted already, below a directory that holds nothing.
+    pub(crate) fn on(fs: FileSystem, bed: Bed, options: MountOptions, root: &str) -> World {
         World {
             fs: Some(fs),
             bed,
             options,
-            tree: Tree::new(),
+            tree: Tree::below(root),
             open: Vec::new(),
         }
     }
@@ -90,7 +90,7 @@ impl World {
             })
             .map(|place| (place.path, place.node))
             .collect();
-        dirs.push((Vec::new(), 0));
+        dirs.push((self.tree.root.clone(), 0));
         let root = dirs.len() - 1;
         let at = if n % 5 == 0 { root } else { n as usize % dirs.len() };
         let (above, dir) = dirs.swap_remove(at);
@@ -447,6 +447,13 @@ impl World {
         compare::volume(&self.bed.volume(), &self.tree);
         self.bed.assert_clean();
         self.fs = Some(self.bed.mount_with(&self.options));
+    }
+
+    /// Ends the work on the file system, which is returned mounted.
+    pub(crate) fn leave(mut self) -> FileSystem {
+        self.close_all();
+        self.compare_mounted();
+        self.fs.take().expect("mounted")
     }
 
     pub(super) fn finish(mut self) {

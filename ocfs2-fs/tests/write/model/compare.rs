@@ -184,7 +184,12 @@ pub(super) fn contents(file: &OpenFile, expected: &[u8], what: &str) {
 fn compare(view: &dyn View, tree: &Tree) {
     // Contents of a file with many names are compared once.
     let mut numbers: BTreeMap<NodeId, u64> = BTreeMap::new();
-    let mut todo = vec![(b"/".to_vec(), 0)];
+    let root = if tree.root.is_empty() {
+        b"/".to_vec()
+    } else {
+        tree.root.clone()
+    };
+    let mut todo = vec![(root, 0)];
     while let Some((at, id)) = todo.pop() {
         let path = Path::new(OsStr::from_bytes(&at));
         let shown = path.display();

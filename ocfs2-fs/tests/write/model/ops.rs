@@ -112,6 +112,13 @@ pub(crate) enum Op {
     Crash,
 }
 
+impl Op {
+    /// Whether the volume stays mounted through the operation.
+    pub(crate) fn stays_mounted(&self) -> bool {
+        !matches!(self, Op::Remount | Op::Crash)
+    }
+}
+
 pub(crate) fn random_ops(seed: u64, count: usize) -> Vec<Op> {
     let mut rng = Rng::with_seed(seed);
     (0..count).map(|_| random_op(&mut rng)).collect()

@@ -58,6 +58,8 @@ impl Node {
 pub(crate) struct Tree {
     pub(crate) nodes: BTreeMap<NodeId, Node>,
     next: NodeId,
+    /// Path of the root: nothing, or a directory that begins with a slash.
+    pub(crate) root: Vec<u8>,
 }
 
 /// Where a name is: its directory, the name, and what it leads to.
@@ -70,11 +72,13 @@ pub(crate) struct Place {
 }
 
 impl Tree {
-    pub(crate) fn new() -> Tree {
+    /// An empty tree below a directory of the volume.
+    pub(crate) fn below(path: &str) -> Tree {
         let root = Node::new(Kind::Dir(BTreeMap::new()), 0o755);
         Tree {
             nodes: BTreeMap::from([(0, root)]),
             next: 1,
+            root: path.as_bytes().to_vec(),
         }
     }
 
@@ -89,7 +93,7 @@ impl Tree {
     /// Every name below the root, in a fixed order, parents before children.
     pub(crate) fn places(&self) -> Vec<Place> {
         let mut found = Vec::new();
-        let mut todo = vec![(0, b"".to_vec())];
+        let mut todo = vec![(0, self.root.clone())];
         while let Some((dir, at)) = todo.pop() {
             for (name, &node) in self.node(dir).dir().expect("only directories are listed") {
                 let path = [at.as_slice(), b"/", name].concat();

@@ -1,0 +1,142 @@
+//! The same volume written by us and by the kernel in turns: each finds what the other left.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use ocfs2_format::FileKind;
+use ocfs2_format::device::{FileDevice, FileOptions};
+use ocfs2_fs::{FileSystem, MountOptions, OpenHow, OpenOptions, Volume};
+use ocfs2_testkit::facts::{self, Fact, Facts};
+use ocfs2_testkit::tools::fsck_clean;
+use ocfs2_testkit::{live, require_kernel, require_tool};
+
+use crate::bed::{Bed, SHAPES, Shape};
+use crate::model::apply::World;
+use crate::model::ops::random_ops;
+use crate::observe;
+
+/// Turns that each side takes.
+const TURNS: u32 = 5;
+
+fn device(image: &Path) -> Arc<FileDevice> {
+    let options = FileOptions::default().writable(true);
+    Arc::new(FileDevice::open(image, &options).expect("the image opens"))
+}
+
+/// What the kernel says of the volume, after a script of its own.
+fn kernel_facts(image: &Path, before: &str) -> Facts {
+    let kernel = require_kernel().expect("asked for above");
+    let script = format!("{before}\n{}", live::facts_script());
+    let output = kernel
+        .disk(image)
+        .script(script)
+        .run()
+        .expect("the kernel finishes")
+        .ok();
+    let lines = String::from_utf8(output.read(live::FACTS).expect("the script wrote them")).expect("JSON is text");
+    facts::parse(&lines).expect("the collector writes facts")
+}
+
+fn our_turn(image: &Path, turn: u32, seed: u64, ops: usize) {
+    let options = MountOptions::default();
+    let fs = FileSystem::mount(device(image), &options).expect("the volume can be mounted");
+    let dir = format!("/ours-{turn}");
+    fs.create_dir(&dir).expect("a directory can be made");
+    // A model of what is below our own directory.
+    let nowhere = Bed::new(Shape::default());
+    let mut world = World::on(fs, nowhere, options, &dir);
+    for op in random_ops(seed, ops).iter().filter(|op| op.stays_mounted()) {
+        world.apply(op);
+    }
+    let fs = world.leave();
+    if turn > 0 {
+        meddle(&fs, Path::new(&format!("/kernel-{}", turn - 1)), seed);
+    }
+    fs.unmount().expect("the volume can be unmounted");
+}
+
+/// Changes, removes and renames some of what the kernel made.
+fn meddle(fs: &FileSystem, dir: &Path, seed: u64) {
+    let mut rng = fastrand::Rng::with_seed(seed);
+    let mut todo = vec![dir.to_owned()];
+    let mut count = 0u32;
+    while let Some(dir) = todo.pop() {
+        let entries: Vec<_> = fs.read_dir(&dir).expect("a directory can be listed").collect();
+        for entry in entries {
+            let entry = entry.expect("every entry can be read");
+            let name = OsStr::from_bytes(entry.name());
+            let path = dir.join(name);
+            count += 1;
+            match (
+                fs.symlink_metadata(&path).expect("an inode can be read").kind(),
+                rng.u32(0..6),
+            ) {
+                (FileKind::Directory, _) => todo.push(path),
+                (_, 0) => fs.remove_file(&path).expect("a file can be removed"),
+                (_, 1) => fs
+                    .rename(&path, dir.join(format!("renamed-{count}")))
+                    .expect("a file can be renamed"),
+                (FileKind::Regular, 2) => {
+                    let file = fs
+                        .open(&path, OpenHow::new().append(true))
+                        .expect("a file can be opened");
+                    let bytes = vec![b'+'; rng.usize(1..20_000)];
+                    file.write_at(0, &bytes).expect("a file can be appended to");
+                }
+                (FileKind::Regular, 3) => {
+                    let file = fs
+                        .open(&path, OpenHow::new().write(true))
+                        .expect("a file can be opened");
+                    let size = file.metadata().expect("an inode can be read").size();
+                    file.set_len(rng.u64(0..=size)).expect("a file can be cut");
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+#[test]
+fn a_volume_written_in_turns_is_what_both_sides_say_it_is() {
+    if require_tool("fsck.ocfs2").is_none() || require_kernel().is_none() {
+        return;
+    }
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let seed = fastrand::u64(..);
+    println!("seed {seed}");
+    for (index, &shape) in SHAPES.iter().enumerate() {
+        let shape = Shape {
+            mib: shape.mib.max(200),
+            ..shape
+        };
+        let image = dir.path().join(format!("volume-{index}"));
+        Bed::new(shape).save(&image);
+        for turn in 0..TURNS {
+            let seed = seed ^ u64::from(turn) << 8 ^ index as u64;
+            our_turn(&image, turn, seed, 150);
+            fsck_clean(&image);
+            let ours = read(&image);
+            // The kernel says what it finds, then writes.
+            let found = kernel_facts(&image, "");
+            observe::assert_same(ours, &found);
+            let populate = format!(
+                "set -e\nmount -t ocfs2 /dev/ubda /mnt/a\nmkdir /mnt/a/kernel-{turn}\n\
+                 python3 \"$KIT/populate.py\" /mnt/a/kernel-{turn} {seed} 120\n\
+                 find /mnt/a/ours-{turn} -type f | sort | head -20 | while read -r f; do echo more >>\"$f\"; done\n\
+                 find /mnt/a/ours-{turn} -type f | sort | tail -10 | while read -r f; do rm \"$f\"; done\n\
+                 umount /mnt/a\n"
+            );
+            let found = kernel_facts(&image, &populate);
+            fsck_clean(&image);
+            observe::assert_same(read(&image), &found);
+        }
+        std::fs::remove_file(&image).expect("the image is removed");
+    }
+}
+
+fn read(image: &Path) -> Vec<Fact> {
+    let volume = Volume::open(device(image), &OpenOptions::default()).expect("the volume can be opened");
+    observe::observe(&volume)
+}
