@@ -3,6 +3,8 @@
 mod bed;
 mod both_ways;
 mod crash;
+mod faults;
+mod locks;
 mod model;
 mod mount;
 #[path = "../it/observe.rs"]
