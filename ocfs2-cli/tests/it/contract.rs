@@ -70,6 +70,7 @@ const READERS: &[(&[&str], &[&str])] = &[
     (&["xattr"], &[]),
     (&["du"], &[]),
     (&["df"], &[]),
+    (&["o2info", "--volinfo"], &[]),
 ];
 
 /// Runs a reader on an image.
