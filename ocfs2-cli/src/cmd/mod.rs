@@ -51,6 +51,7 @@ impl Traditional {
             .bin_name(self.program)
             .version(env!("CARGO_PKG_VERSION"))
             .infer_long_args(true)
+            .args_override_self(true)
             .hide(false)
     }
 }
@@ -102,7 +103,10 @@ impl Entry {
 
     /// The command line as a verb of the suite.
     pub(crate) fn command(&self) -> Command {
-        (self.build)().name(self.verb).hide(self.hidden)
+        (self.build)()
+            .name(self.verb)
+            .args_override_self(true)
+            .hide(self.hidden)
     }
 }
 
