@@ -125,6 +125,7 @@ struct Report {
     features: Vec<&'static str>,
     cluster_stack: Option<String>,
     cluster_name: Option<String>,
+    global_heartbeat: bool,
     volume_type: Option<&'static str>,
     block_size: usize,
     cluster_size: u64,
@@ -491,6 +492,9 @@ impl Args {
             features: plan.features().names().collect(),
             cluster_stack: plan.cluster_info().map(|info| text(info.stack())),
             cluster_name: plan.cluster_info().map(|info| text(info.cluster())),
+            global_heartbeat: plan
+                .cluster_info()
+                .is_some_and(|info| info.flags().contains(StackFlags::GLOBAL_HEARTBEAT)),
             volume_type: plan.volume_type().map(VolumeType::name),
             block_size: geometry.block_size(),
             cluster_size: geometry.cluster_size(),

@@ -26,10 +26,10 @@ use crate::ui::{OutputArgs, Ui};
 )]
 pub(crate) struct Args {
     /// Quick: show cluster stack, UUID and label (the default)
-    #[arg(short = 'd')]
+    #[arg(short = 'd', overrides_with = "full")]
     quick: bool,
     /// Full: show the nodes that sit in the volume's slots
-    #[arg(short = 'f')]
+    #[arg(short = 'f', overrides_with = "quick")]
     full: bool,
     /// Say which device is being looked at
     #[arg(short, long)]

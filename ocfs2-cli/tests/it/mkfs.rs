@@ -3,6 +3,8 @@
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use ocfs2_testkit::tools::{fsck_clean, reference};
 use ocfs2_testkit::{require_kernel, require_tool};
@@ -167,6 +169,45 @@ fn a_mounted_device_is_refused_under_any_name() {
         "{lines:?}"
     );
     assert_eq!(rest, ["status 0", "Overwriting existing ocfs2 partition.", "status 0"]);
+}
+
+#[test]
+fn a_volume_whose_heartbeat_moves_is_in_use() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let image = image(dir.path(), 64);
+    mkfs("-q -b 4K", &image).ok();
+    let said = ocfs2([
+        "debugfs".as_ref(),
+        "-R".as_ref(),
+        "bmap //heartbeat 0".as_ref(),
+        image.as_os_str(),
+    ])
+    .ok();
+    let block = said.split_whitespace().last().and_then(|word| word.parse::<u64>().ok());
+    let block = block.unwrap_or_else(|| panic!("the block of the heartbeat region: {said}"));
+    let file = File::options().write(true).open(&image).expect("the image");
+    let done = AtomicBool::new(false);
+    let said = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for beat in 1u64.. {
+                if done.load(Ordering::Relaxed) {
+                    break;
+                }
+                // The sector of node 3: sequence number and node.
+                let mut bytes = [0; 16];
+                bytes[..8].copy_from_slice(&beat.to_le_bytes());
+                bytes[8] = 3;
+                file.write_all_at(&bytes, block * 4096 + 3 * 512).expect("a beat");
+                std::thread::sleep(Duration::from_millis(200));
+            }
+        });
+        let said = mkfs("-q -y -b 4K", &image);
+        done.store(true, Ordering::Relaxed);
+        said
+    });
+    let text = said.failed(1);
+    assert!(text.contains("the heartbeat of node 3 moves"), "{text}");
+    assert_eq!(mkfs("-q -y -F -b 4K", &image).status, 0);
 }
 
 #[test]

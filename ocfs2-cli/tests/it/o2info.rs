@@ -153,6 +153,72 @@ fn mounted_lists_image_files_as_the_reference_does() {
 }
 
 #[test]
+fn mounted_tells_kinds_of_clusters_apart_as_the_reference_does() {
+    if require_tool("mounted.ocfs2").is_none() {
+        return;
+    }
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    for (name, options) in [
+        ("local", "-M local -L label"),
+        ("classic", "-L label"),
+        ("global", "--cluster-stack=o2cb --cluster-name=mycl --global-heartbeat"),
+        ("foreign", "--cluster-stack=pcmk --cluster-name=other"),
+        (
+            "heartbeat",
+            "-H --cluster-stack=o2cb --cluster-name=mycl --global-heartbeat",
+        ),
+    ] {
+        let path = dir.path().join(name);
+        std::fs::File::create(&path)
+            .and_then(|file| file.set_len(32 << 20))
+            .expect("a file");
+        let image = path.to_str().expect("a name in UTF-8");
+        let words = ["mkfs", "-q", "-N", "1"].into_iter().chain(options.split_whitespace());
+        assert_eq!(ocfs2(words.chain([image])).status, 0, "{options}");
+        for mode in ["-d", "-f", "-df", "-fd"] {
+            let theirs = reference("mounted.ocfs2").args([mode, image]).run().ok();
+            assert_eq!(ocfs2(["mounted", mode, image]).ok(), theirs.stdout, "{name} {mode}");
+        }
+    }
+}
+
+/// A cluster of one node, which mounts a volume; then both programs are asked, about the device and about all there are.
+const MEMBER: &str = r#"
+C=/sys/kernel/config/cluster/mycl
+mount -t tmpfs t /etc/ocfs2 || exit 1
+printf 'cluster:\n\tname = mycl\n\tnode_count = 1\n\nnode:\n\tcluster = mycl\n\tnumber = 3\n\tip_port = 7777\n\tip_address = 127.0.0.1\n\tname = somenode\n\n' > /etc/ocfs2/cluster.conf
+mkdir $C $C/node/somenode && cd $C/node/somenode || exit 1
+echo 7777 > ipv4_port; echo 127.0.0.1 > ipv4_address; echo 3 > num; echo 1 > local; cd /
+mkfs.ocfs2 -q -x -N 2 -b 4096 -L clustered /dev/ubda > /dev/null 2>&1
+mount.ocfs2 /dev/ubda /mnt/a || exit 1
+for words in "-d /dev/ubda" "-f /dev/ubda" "-d" "-f"; do
+    mounted.ocfs2 $words > $OUT/theirs 2>&1
+    $O mounted $words > $OUT/ours 2>&1
+    cmp -s $OUT/theirs $OUT/ours || { echo "== $words"; diff $OUT/theirs $OUT/ours; }
+done
+grep -c somenode $OUT/ours
+umount /mnt/a
+"#;
+
+#[test]
+fn mounted_names_the_nodes_that_have_a_volume_mounted() {
+    let (Some(kernel), Some(_)) = (require_kernel(), require_tool("mounted.ocfs2")) else {
+        return;
+    };
+    let dir = tempfile::tempdir().expect("a directory");
+    let image = dir.path().join("clustered.img");
+    std::fs::File::create(&image)
+        .and_then(|file| file.set_len(64 << 20))
+        .expect("a file");
+    let output = kernel
+        .disk(&image)
+        .script(format!("O={PROGRAM}\n{MEMBER}"))
+        .run()
+        .expect("the kernel finishes the script");
+    assert_eq!(output.stdout, "1\n");
+}
+
+#[test]
 fn mounted_passes_over_what_is_no_volume() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let file = dir.path().join("plain");
