@@ -1,6 +1,6 @@
 //! `o2info`: what a volume, or a file on it, is like.
 //!
-//! The answers come from a volume that is read here, or from the kernel where it is mounted ([`source`]); [`print`] shows them
+//! The answers come from a volume that is read here, or from the kernel where it is mounted ([`source`]); [`mod@print`] shows them
 //! in the form that scripts know.
 
 mod print;

@@ -1,5 +1,6 @@
 //! `o2info` and `mounted`, against the reference tools on loop devices.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -189,7 +190,6 @@ mount -t tmpfs t /etc/ocfs2 || exit 1
 printf 'cluster:\n\tname = mycl\n\tnode_count = 1\n\nnode:\n\tcluster = mycl\n\tnumber = 3\n\tip_port = 7777\n\tip_address = 127.0.0.1\n\tname = somenode\n\n' > /etc/ocfs2/cluster.conf
 mkdir $C $C/node/somenode && cd $C/node/somenode || exit 1
 echo 7777 > ipv4_port; echo 127.0.0.1 > ipv4_address; echo 3 > num; echo 1 > local; cd /
-mkfs.ocfs2 -q -x -N 2 -b 4096 -L clustered /dev/ubda > /dev/null 2>&1
 mount.ocfs2 /dev/ubda /mnt/a || exit 1
 for words in "-d /dev/ubda" "-f /dev/ubda" "-d" "-f"; do
     mounted.ocfs2 $words > $OUT/theirs 2>&1
@@ -210,6 +210,8 @@ fn mounted_names_the_nodes_that_have_a_volume_mounted() {
     std::fs::File::create(&image)
         .and_then(|file| file.set_len(64 << 20))
         .expect("a file");
+    let options = ["mkfs", "-q", "-N", "2", "-b", "4K", "-L", "clustered"].map(OsStr::new);
+    ocfs2(options.into_iter().chain([image.as_os_str()])).ok();
     let output = kernel
         .disk(&image)
         .script(format!("O={PROGRAM}\n{MEMBER}"))
