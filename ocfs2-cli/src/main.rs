@@ -10,7 +10,6 @@ mod cmd;
 mod dispatch;
 mod exit;
 mod extract;
-mod live;
 mod mounts;
 mod progress;
 mod report;

@@ -26,10 +26,10 @@ use crate::ui::{OutputArgs, Ui};
 )]
 pub(crate) struct Args {
     /// Quick: show cluster stack, UUID and label (the default)
-    #[arg(short = 'd', overrides_with = "full")]
+    #[arg(short = 'd')]
     quick: bool,
     /// Full: show the nodes that sit in the volume's slots
-    #[arg(short = 'f', overrides_with = "quick")]
+    #[arg(short = 'f')]
     full: bool,
     /// Say which device is being looked at
     #[arg(short, long)]
@@ -45,7 +45,7 @@ pub(crate) struct Args {
 #[derive(Debug, Serialize)]
 struct Found {
     device: String,
-    /// `None` for local volumes.
+    /// `None` for local volumes and heartbeat devices.
     stack: Option<String>,
     cluster: Option<String>,
     global_heartbeat: bool,
@@ -87,7 +87,7 @@ impl Run for Args {
         let mut found = Vec::new();
         for path in devices {
             if self.verbose {
-                ui.say(format_args!("Probing device {}", path.display()));
+                ui.note(format_args!("Probing device {}", path.display()));
             }
             found.extend(self.probe(&path, &names));
         }
@@ -110,7 +110,7 @@ impl Args {
         let features = detected.geometry().features;
         let info = detected.cluster_info();
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        let no_stack = features.local();
+        let no_stack = features.local() || features.heartbeat_device();
         let node = |NodeNum(number): NodeNum| Node {
             number,
             name: names.get(&number).cloned(),
@@ -142,8 +142,7 @@ impl Args {
             longest.max(head.len())
         };
         let stack = |volume: &Found| volume.stack.clone().unwrap_or_else(|| "None".to_owned());
-        // The traditional table leaves room for seven characters here.
-        let device_width = width("Device ", |volume| &volume.device);
+        let device_width = width("Device", |volume| &volume.device);
         let stack_width = found
             .iter()
             .map(|volume| stack(volume).len())

@@ -2,8 +2,6 @@
 
 mod formats;
 mod hostile;
-mod live;
-mod options;
 mod reference;
 mod shell;
 

@@ -26,13 +26,14 @@ mod tree;
 mod txn;
 
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use ocfs2_format::{BlockNo, Generation, Geometry, InodeNo, LockId, LockKind, SlotNum, SuperBlock};
 use ocfs2_journal::Journal;
 
+pub use attrs::{AclKind, Caller, MAY_EXECUTE, MAY_READ, MAY_WRITE, SetAttributes, SetTime, XattrMode};
 pub use data::{AllocateMode, ExtentInfo, ExtentPlace};
 pub use handle::{OpenFile, OpenHow};
 pub use inodes::InodeUse;
@@ -44,8 +45,7 @@ pub use paths::DirStream;
 pub(crate) use home::HomeDevice;
 pub(crate) use locks::{Level, LockSet, Locks};
 pub(crate) use quota::Charge;
-pub use space::FsStats;
-pub(crate) use space::{ClusterRun, Need, SpaceState, SubBlock};
+pub(crate) use space::{ClusterRun, Need, SubBlock};
 pub(crate) use txn::{MetaBlock, Txn};
 
 use crate::error::{Error, Result};
@@ -78,7 +78,6 @@ pub(crate) struct Core {
     superblock: FoundSuper,
     /// Generation of the next inode to be made.
     next_generation: AtomicU32,
-    space: Mutex<SpaceState>,
 }
 
 impl Core {

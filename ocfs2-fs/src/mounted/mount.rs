@@ -2,8 +2,8 @@
 //!
 //! Source: on-disk reference, sections 26.6, 27 and 34; cluster reference, sections 8.2 and 8.3.
 
+use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
-use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
@@ -95,7 +95,6 @@ impl FileSystem {
             slot,
             superblock,
             next_generation: AtomicU32::new(getrandom::u32().unwrap_or(1)),
-            space: Mutex::default(),
         };
         core.recover(&crashed)?;
         Ok(FileSystem { core: Arc::new(core) })
@@ -124,7 +123,6 @@ impl FileSystem {
             slot: SlotNum::INVALID,
             superblock,
             next_generation: AtomicU32::new(0),
-            space: Mutex::default(),
         };
         Ok(FileSystem { core: Arc::new(core) })
     }
@@ -147,7 +145,6 @@ impl FileSystem {
     pub fn unmount(self) -> Result<()> {
         let core = &self.core;
         let Some(journal) = &core.journal else { return Ok(()) };
-        core.release_space()?;
         journal.close()?;
         let state = core.node_state();
         state.write_slot(core.slot, None)?;
@@ -168,10 +165,6 @@ impl Core {
     /// Cleans up behind nodes that crashed, whose journals have been replayed. A slot's journal stays dirty until that is
     /// durable, so that a crash in the middle begins it again.
     fn recover(&self, crashed: &[SlotNum]) -> Result<()> {
-        for &slot in crashed {
-            self.recover_slot_space(slot)?;
-        }
-        self.require_no_window()?;
         self.journal()?.sync()?;
         for &slot in crashed {
             // Ours is in use by now.

@@ -16,7 +16,6 @@ use ocfs2_journal::{CheckAt, Handle, Tid};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use super::Core;
-use super::space::{SpaceGrant, TxnSpace};
 use crate::error::Result;
 use crate::inode::Timestamp;
 use crate::meta::{Blocks, Locality, Meta, view, view_mut};
@@ -65,19 +64,12 @@ pub(crate) struct Txn<'t> {
     core: &'t Core,
     handle: Handle<'t>,
     now: Timestamp,
-    pub(super) space: TxnSpace<'t>,
 }
 
 impl<'t> Txn<'t> {
-    pub(super) fn new(core: &'t Core, handle: Handle<'t>, space: &'t SpaceGrant) -> Txn<'t> {
+    pub(super) fn new(core: &'t Core, handle: Handle<'t>) -> Txn<'t> {
         let now = core.now();
-        let space = TxnSpace::new(core, space);
-        Txn {
-            core,
-            handle,
-            now,
-            space,
-        }
+        Txn { core, handle, now }
     }
 
     /// The file system.
@@ -208,7 +200,6 @@ impl<'t> Txn<'t> {
     /// The journal's; then nothing was changed.
     pub(crate) fn commit(self) -> Result<Tid> {
         let tid = self.handle.commit()?;
-        self.space.committed();
         Ok(tid)
     }
 }
