@@ -22,6 +22,15 @@ pub struct DirEntry {
 }
 
 impl DirEntry {
+    pub(crate) fn new(name: Vec<u8>, inode: InodeNo, kind: Option<FileKind>, position: u64) -> DirEntry {
+        DirEntry {
+            name,
+            inode,
+            kind,
+            position,
+        }
+    }
+
     /// The name: 1 to 255 bytes, none of them NUL or `/`.
     pub fn name(&self) -> &[u8] {
         &self.name
@@ -238,6 +247,30 @@ impl DirReader {
         let area = &block.bytes[..block.area];
         Some(parse_entries(area, block.offset, block.at, self.dir.number(), |_| true))
     }
+}
+
+/// The entries that begin at a position or behind it, up to the end of the first block that has any, and where to go on;
+/// `None` at the end of the directory.
+pub(crate) fn entries_from(meta: &dyn Blocks, dir: &Inode, position: u64) -> Result<(Vec<DirEntry>, Option<u64>)> {
+    let behind = |mut entries: Vec<DirEntry>| {
+        entries.retain(|entry| entry.position >= position);
+        entries
+    };
+    if let Contents::Inline(area) = dir.contents() {
+        let entries = parse_entries(area, 0, dir.number().block(), dir.number(), |_| true)?;
+        return Ok((behind(entries), None));
+    }
+    let mut blocks = DirBlocks::new(meta, dir);
+    blocks.index = position >> meta.geometry().block_size_bits;
+    while let Some(block) = blocks.next().transpose()? {
+        let area = &block.bytes[..block.area];
+        let entries = behind(parse_entries(area, block.offset, block.at, dir.number(), |_| true)?);
+        if !entries.is_empty() {
+            let end = block.offset + meta.geometry().block_size() as u64;
+            return Ok((entries, (blocks.index < blocks.count).then_some(end)));
+        }
+    }
+    Ok((Vec::new(), None))
 }
 
 /// The used entries of an area that `keep` wants.

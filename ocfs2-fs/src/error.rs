@@ -150,13 +150,6 @@ pub enum Error {
         /// By whom, as far as known.
         why: String,
     },
-    /// No extended attribute can have that name here: its prefix stands for no name space, or for one that the mount
-    /// leaves out.
-    #[error("no attribute can be called {name}")]
-    UnknownXattr {
-        /// The attribute's full name.
-        name: String,
-    },
     /// The extended attribute exists already.
     #[error("inode {inode} has an attribute {name} already")]
     XattrExists {
@@ -224,7 +217,7 @@ impl Error {
             Error::NoSpace | Error::QuotaExceeded => ErrorKind::NoSpace,
             Error::Stale(_) => ErrorKind::NotFound,
             Error::Exists(_) | Error::XattrExists { .. } => ErrorKind::Exists,
-            Error::NoFeature { .. } | Error::UnknownXattr { .. } => ErrorKind::Unsupported,
+            Error::NoFeature { .. } => ErrorKind::Unsupported,
         }
     }
 
@@ -279,7 +272,7 @@ impl Error {
             Error::TooLarge { .. } => EFBIG,
             Error::NotPermitted { .. } => EPERM,
             Error::AccessDenied => EACCES,
-            Error::NoFeature { .. } | Error::UnknownXattr { .. } => EOPNOTSUPP,
+            Error::NoFeature { .. } => EOPNOTSUPP,
         }
     }
 

@@ -9,6 +9,7 @@
 
 mod attrs;
 mod data;
+mod dirs;
 mod handle;
 mod home;
 mod inodes;
@@ -30,10 +31,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use ocfs2_format::{BlockNo, Generation, Geometry, InodeNo, LockId, LockKind, SlotNum, SuperBlock};
+use ocfs2_format::{
+    BlockNo, Dinode, Generation, Geometry, InodeFlags, InodeNo, LockId, LockKind, Signature, SlotNum, Structure,
+    SuperBlock,
+};
 use ocfs2_journal::Journal;
 
-pub use attrs::{AclKind, Caller, MAY_EXECUTE, MAY_READ, MAY_WRITE, SetAttributes, SetTime, XattrMode};
 pub use data::{AllocateMode, ExtentInfo, ExtentPlace};
 pub use handle::{OpenFile, OpenHow};
 pub use inodes::InodeUse;
@@ -50,7 +53,7 @@ pub(crate) use txn::{MetaBlock, Txn};
 
 use crate::error::{Error, Result};
 use crate::inode::{Inode, Timestamp};
-use crate::meta::{Blocks, Meta};
+use crate::meta::{Blocks, Locality, Meta, view};
 use crate::superblock::FoundSuper;
 use crate::system::SystemFiles;
 
@@ -76,6 +79,10 @@ pub(crate) struct Core {
     /// The slot that this node sits in.
     pub(crate) slot: SlotNum,
     superblock: FoundSuper,
+    /// Where new names of directories have been looked for in vain.
+    room_hints: dirs::RoomHints,
+    /// Inodes that have lost their last name while they were in use.
+    nameless: inodes::Nameless,
     /// Generation of the next inode to be made.
     next_generation: AtomicU32,
 }
@@ -118,7 +125,20 @@ impl Core {
     /// # Errors
     /// [`Error::Stale`] when the inode has been deleted, [`Error::Corrupt`].
     pub(crate) fn read_inode(&self, number: InodeNo) -> Result<Inode> {
-        Inode::read(self, number)
+        Inode::read(self, number).map_err(|error| match self.is_deleted(number) {
+            Ok(true) => Error::Stale(number),
+            _ => error,
+        })
+    }
+
+    /// Whether a block is an inode that was deleted.
+    fn is_deleted(&self, number: InodeNo) -> Result<bool> {
+        let at = number.block();
+        let block = self.verified(at, Structure::Dinode, Dinode::CHECK_OFFSET, Locality::Clustered)?;
+        let dinode = view::<Dinode>(&block);
+        Ok(dinode.i_signature == Signature::INODE
+            && dinode.inode() == number
+            && !dinode.flags().contains(InodeFlags::VALID))
     }
 
     /// The lock of an inode's metadata and contents.

@@ -94,6 +94,8 @@ impl FileSystem {
             options: options.clone(),
             slot,
             superblock,
+            room_hints: Default::default(),
+            nameless: Default::default(),
             next_generation: AtomicU32::new(getrandom::u32().unwrap_or(1)),
         };
         core.recover(&crashed)?;
@@ -122,6 +124,8 @@ impl FileSystem {
             options: options.clone(),
             slot: SlotNum::INVALID,
             superblock,
+            room_hints: Default::default(),
+            nameless: Default::default(),
             next_generation: AtomicU32::new(0),
         };
         Ok(FileSystem { core: Arc::new(core) })

@@ -2,10 +2,12 @@
 
 use ocfs2_format::InodeNo;
 
-use crate::dir::DirEntry;
-use crate::error::{Error, Result};
+use super::check_name;
+use crate::dir::{self, DirEntry, require_dir};
+use crate::error::Result;
+use crate::file::read_link;
 use crate::inode::Inode;
-use crate::mounted::FileSystem;
+use crate::mounted::{FileSystem, Level, LockSet};
 
 /// A part of a directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,16 +24,31 @@ impl FileSystem {
     ///
     /// # Errors
     /// [`Error::Stale`] when the inode has been deleted, [`Error::Corrupt`].
-    pub fn inode(&self, _number: InodeNo) -> Result<Inode> {
-        Err(Error::ReadOnly)
+    pub fn inode(&self, number: InodeNo) -> Result<Inode> {
+        LockSet::new(&self.core).inode(number, Level::Shared)
     }
 
     /// The inode behind a name in a directory; `None` if the directory has no such name. `.` and `..` are names too.
     ///
     /// # Errors
-    /// [`Error::WrongKind`] when `dir` is no directory, [`Error::Corrupt`].
-    pub fn lookup(&self, _dir: InodeNo, _name: &[u8]) -> Result<Option<Inode>> {
-        Err(Error::ReadOnly)
+    /// [`Error::WrongKind`] when `dir` is no directory, [`Error::NameTooLong`], [`Error::BadName`], [`Error::Corrupt`].
+    pub fn lookup(&self, dir: InodeNo, name: &[u8]) -> Result<Option<Inode>> {
+        check_name(name)?;
+        let core = &*self.core;
+        let mut locks = LockSet::new(core);
+        let parent = locks.inode(dir, Level::Shared)?;
+        let Some(entry) = dir::lookup(core, &parent, name)? else {
+            return Ok(None);
+        };
+        if entry.inode() == dir {
+            return Ok(Some(parent));
+        }
+        if name == b".." {
+            // Parents are locked before children, so the child is let go.
+            drop(locks);
+            return self.inode(entry.inode()).map(Some);
+        }
+        locks.inode(entry.inode(), Level::Shared).map(Some)
     }
 
     /// The names of a directory from a position on: one directory block's worth of them, or more. 0 is the start.
@@ -41,15 +58,21 @@ impl FileSystem {
     ///
     /// # Errors
     /// [`Error::WrongKind`] when `dir` is no directory, [`Error::Corrupt`].
-    pub fn read_dir_at(&self, _dir: InodeNo, _position: u64) -> Result<DirPage> {
-        Err(Error::ReadOnly)
+    pub fn read_dir_at(&self, dir: InodeNo, position: u64) -> Result<DirPage> {
+        let mut locks = LockSet::new(&self.core);
+        let inode = locks.inode(dir, Level::Shared)?;
+        require_dir(&inode)?;
+        let (entries, next) = dir::entries_from(&*self.core, &inode, position)?;
+        Ok(DirPage { entries, next })
     }
 
     /// The target of a symbolic link.
     ///
     /// # Errors
     /// [`Error::WrongKind`] when the inode is no symbolic link, [`Error::Corrupt`].
-    pub fn link_target(&self, _link: InodeNo) -> Result<Vec<u8>> {
-        Err(Error::ReadOnly)
+    pub fn link_target(&self, link: InodeNo) -> Result<Vec<u8>> {
+        let mut locks = LockSet::new(&self.core);
+        let inode = locks.inode(link, Level::Shared)?;
+        read_link(&*self.core, &inode)
     }
 }

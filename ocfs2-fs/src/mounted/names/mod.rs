@@ -1,7 +1,7 @@
 //! Names: making, finding, moving and removing them. The inode layer of a mounted file system, for adapters such as FUSE.
 //!
 //! ```text
-//! mod       what callers pass and get
+//! mod       what callers pass and get; what the operations have in common
 //! find      looking names up, listing directories, link targets
 //! create    new inodes and further links to old ones
 //! remove    unlink and rmdir
@@ -18,7 +18,15 @@ mod find;
 mod remove;
 mod rename;
 
-use crate::inode::Timestamp;
+use std::path::PathBuf;
+
+use ocfs2_format::{DirEntryHeader, InodeAttr, InodeFlags, InodeNo};
+
+use super::{Core, Level, LockSet, Need, Txn, dirs};
+use crate::dir::require_dir;
+use crate::error::{Error, Result};
+use crate::inode::{Inode, Timestamp};
+use crate::path::from_bytes;
 
 pub use find::DirPage;
 
@@ -60,4 +68,116 @@ pub enum RenameMode {
     NoReplace,
     /// The two names change places (`RENAME_EXCHANGE`).
     Exchange,
+}
+
+/// What the operation must have before its transaction begins.
+#[derive(Clone, Copy, Debug, Default)]
+struct Budget {
+    need: Need,
+    credits: u32,
+}
+
+impl Budget {
+    fn add(&mut self, (need, credits): (Need, u32)) {
+        self.need += need;
+        self.credits += credits;
+    }
+
+    /// A name will be added to a directory, which is charged to the directory's owner if it has to grow.
+    fn add_name(&mut self, locks: &mut LockSet<'_>, dir: &Inode, name: &[u8]) -> Result<()> {
+        let (need, credits) = dirs::need(locks.core(), dir, name)?;
+        self.add((need, credits));
+        if need.clusters > 0 && !dir.flags().contains(InodeFlags::SYSTEM) {
+            self.credits += locks.quota(dir.uid(), dir.gid())?;
+        }
+        Ok(())
+    }
+
+    /// Takes the locks of allocators and begins.
+    fn begin<'l>(self, locks: &'l mut LockSet<'_>) -> Result<Txn<'l>> {
+        let reserved = match self.need == Need::default() {
+            true => 0,
+            false => locks.reserve(self.need)?,
+        };
+        locks.begin(self.credits + reserved)
+    }
+}
+
+/// A name for messages.
+fn named(name: &[u8]) -> PathBuf {
+    from_bytes(name.to_vec())
+}
+
+fn is_dot(name: &[u8]) -> bool {
+    name == b"." || name == b".."
+}
+
+/// Fails for what no directory entry can be called.
+fn check_name(name: &[u8]) -> Result<()> {
+    if name.is_empty() || name.contains(&b'/') || name.contains(&0) {
+        return Err(Error::BadName(named(name)));
+    }
+    if name.len() > DirEntryHeader::MAX_NAME {
+        return Err(Error::NameTooLong(named(name)));
+    }
+    Ok(())
+}
+
+/// Locks a directory to add names to it.
+fn lock_dir(locks: &mut LockSet<'_>, dir: InodeNo) -> Result<Inode> {
+    let inode = locks.inode(dir, Level::Exclusive)?;
+    require_dir(&inode)?;
+    if inode.links() == 0 {
+        return Err(Error::NotFound(format!("inode {dir}").into()));
+    }
+    forbid(&inode, InodeAttr::IMMUTABLE)?;
+    Ok(inode)
+}
+
+/// Fails when an inode has one of these attributes.
+fn forbid(inode: &Inode, attr: InodeAttr) -> Result<()> {
+    let found = inode.attr() & attr;
+    if found.is_empty() {
+        return Ok(());
+    }
+    let why = match found.contains(InodeAttr::IMMUTABLE) {
+        true => "it is immutable",
+        false => "it is append-only",
+    };
+    Err(Error::NotPermitted {
+        inode: inode.number(),
+        why,
+    })
+}
+
+/// Fails when an attribute keeps a name from being taken out of a directory, or the inode from losing it.
+fn check_removal(dir: &Inode, inode: &Inode) -> Result<()> {
+    forbid(dir, InodeAttr::IMMUTABLE | InodeAttr::APPEND)?;
+    forbid(inode, InodeAttr::IMMUTABLE | InodeAttr::APPEND)
+}
+
+/// Sets the time of the last change of an inode.
+fn changed(txn: &mut Txn<'_>, inode: InodeNo) -> Result<()> {
+    let now = txn.now();
+    let dinode = txn.dinode(inode)?;
+    dinode.i_ctime.set(now.secs as u64);
+    dinode.i_ctime_nsec.set(now.nanos);
+    Ok(())
+}
+
+/// Changes a link count.
+fn add_links(txn: &mut Txn<'_>, inode: InodeNo, change: i32) -> Result<()> {
+    let dinode = txn.dinode(inode)?;
+    let links = dinode.links().saturating_add_signed(change);
+    dinode.set_links(links);
+    Ok(())
+}
+
+/// Fails when a directory cannot have one more subdirectory.
+fn check_subdirs(core: &Core, dir: &Inode) -> Result<()> {
+    use crate::meta::Blocks;
+    if dir.links() >= core.geometry().link_max() {
+        return Err(Error::TooManyLinks(dir.number()));
+    }
+    Ok(())
 }
