@@ -19,6 +19,9 @@
 
 #![forbid(unsafe_code)]
 
+#[cfg(test)]
+extern crate self as ocfs2_fs;
+
 mod alloc;
 mod detect;
 mod dir;

@@ -8,6 +8,9 @@
 //! sees any of it; an error anywhere on the way undoes all.
 
 mod attrs;
+#[cfg(test)]
+#[path = "../../tests/write/bed.rs"]
+mod bed;
 mod data;
 mod dirs;
 mod handle;

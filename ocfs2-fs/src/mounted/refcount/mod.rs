@@ -5,7 +5,11 @@
 //!
 //! Source: on-disk reference, sections 22.5 and 24; cluster reference, section 6.4.
 
-use ocfs2_format::InodeNo;
+mod counts;
+mod cow;
+mod records;
+
+use ocfs2_format::{ClusterNo, Corrupt, DynFeatures, ExtentFlags, InodeNo, Structure, Violation};
 
 use super::tree::{Cost, Root};
 use super::{Level, LockSet, Txn};
@@ -13,22 +17,35 @@ use crate::error::{Error, Result};
 use crate::extent_tree::Extent;
 use crate::inode::Inode;
 use crate::meta::Blocks;
+use counts::Counts;
 
 /// Takes the lock of the tree that the inode is attached to, if it is to one. The inode's metadata lock is held, no
 /// allocator is locked yet.
 ///
 /// # Errors
 /// [`Error::Lock`], [`Error::Corrupt`].
-pub(crate) fn lock(_locks: &mut LockSet<'_>, _inode: &Inode, _level: Level) -> Result<()> {
-    Err(Error::NoFeature { feature: "refcount" })
+pub(crate) fn lock(locks: &mut LockSet<'_>, inode: &Inode, level: Level) -> Result<()> {
+    let Some(counts) = counts_of(inode) else {
+        return Ok(());
+    };
+    let generation = counts.generation(locks.core())?;
+    locks.refcount_tree(counts.root, generation, level)
+}
+
+/// The tree that an inode is attached to.
+fn counts_of(inode: &Inode) -> Option<Counts> {
+    inode.refcount_root().map(|root| Counts {
+        root,
+        inode: inode.number(),
+    })
 }
 
 /// What [`release`] of so many pieces may take, on top of a truncate-log record for each.
 ///
 /// # Errors
 /// [`Error::Corrupt`].
-pub(crate) fn release_cost(_meta: &dyn Blocks, _inode: &Inode, _pieces: u32) -> Result<Cost> {
-    Err(Error::NoFeature { feature: "refcount" })
+pub(crate) fn release_cost(meta: &dyn Blocks, inode: &Inode, pieces: u32) -> Result<Cost> {
+    counts_of(inode).map_or(Ok(Cost::default()), |counts| counts.cost(meta, pieces))
 }
 
 /// Gives up what [`tree::remove`](super::tree::remove) returned, or [`tree::replace`](super::tree::replace): what other
@@ -37,8 +54,30 @@ pub(crate) fn release_cost(_meta: &dyn Blocks, _inode: &Inode, _pieces: u32) -> 
 ///
 /// # Errors
 /// [`Error::Corrupt`], the journal's.
-pub(crate) fn release(_txn: &mut Txn<'_>, _inode: InodeNo, _pieces: &[Extent]) -> Result<()> {
-    Err(Error::NoFeature { feature: "refcount" })
+pub(crate) fn release(txn: &mut Txn<'_>, inode: InodeNo, pieces: &[Extent]) -> Result<()> {
+    let geometry = *txn.geometry();
+    for piece in pieces {
+        let outside = || broken(inode, "an extent lies outside the volume");
+        let start = geometry.block_to_cluster(piece.blkno).ok_or_else(outside)?;
+        if !piece.flags.contains(ExtentFlags::REFCOUNTED) {
+            txn.free_clusters(start, piece.clusters)?;
+            continue;
+        }
+        let counts = counts_of(&Inode::read(txn, inode)?);
+        let counts = counts.ok_or_else(|| broken(inode, "an inode without a refcount tree shares clusters"))?;
+        for run in counts.change(txn, start, piece.clusters, &|count| count.checked_sub(1))? {
+            // The tree has 32 bits for a cluster, or the change would have failed.
+            txn.free_clusters(ClusterNo(run.start as u32), run.clusters)?;
+        }
+    }
+    Ok(())
+}
+
+fn broken(inode: InodeNo, rule: &'static str) -> Error {
+    Corrupt::new(Structure::Dinode, Violation::Rule(rule))
+        .at_block(inode.block())
+        .in_inode(inode)
+        .into()
 }
 
 /// Makes sure that nothing in `clusters` logical clusters of a file from `cpos` is shared, before its contents or its
@@ -51,16 +90,16 @@ pub(crate) fn release(_txn: &mut Txn<'_>, _inode: InodeNo, _pieces: &[Extent]) -
 ///
 /// # Errors
 /// [`Error::NoSpace`], [`Error::Corrupt`], the journal's.
-pub(crate) fn make_writable(_locks: &mut LockSet<'_>, _inode: InodeNo, _cpos: u32, _clusters: u32) -> Result<()> {
-    Err(Error::NoFeature { feature: "refcount" })
+pub(crate) fn make_writable(locks: &mut LockSet<'_>, inode: InodeNo, cpos: u32, clusters: u32) -> Result<()> {
+    cow::make_writable(locks, inode, Root::Data(inode), cpos, clusters)
 }
 
 /// As [`make_writable`], for all of the value of an attribute.
 ///
 /// # Errors
 /// As [`make_writable`].
-pub(crate) fn make_value_writable(_locks: &mut LockSet<'_>, _inode: InodeNo, _value: Root) -> Result<()> {
-    Err(Error::NoFeature { feature: "refcount" })
+pub(crate) fn make_value_writable(locks: &mut LockSet<'_>, inode: InodeNo, value: Root) -> Result<()> {
+    cow::make_writable(locks, inode, value, 0, u32::MAX)
 }
 
 /// What [`detach`] may take.
@@ -71,8 +110,16 @@ pub(crate) const DETACH_CREDITS: u32 = 4;
 ///
 /// # Errors
 /// [`Error::Corrupt`], the journal's.
-pub(crate) fn detach(_txn: &mut Txn<'_>, _inode: InodeNo) -> Result<()> {
-    Err(Error::NoFeature { feature: "refcount" })
+pub(crate) fn detach(txn: &mut Txn<'_>, inode: InodeNo) -> Result<()> {
+    let Some(counts) = counts_of(&Inode::read(txn, inode)?) else {
+        return Ok(());
+    };
+    counts.detach(txn)?;
+    let dinode = txn.dinode(inode)?;
+    let dynamic = dinode.dyn_features().difference(DynFeatures::HAS_REFCOUNT);
+    dinode.i_dyn_features.set(dynamic.bits());
+    dinode.i_refcount_loc.set(0);
+    Ok(())
 }
 
 /// Makes `target` share everything that `source` has: a new regular file, empty, without attributes, whose inode the

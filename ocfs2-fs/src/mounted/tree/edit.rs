@@ -4,7 +4,7 @@
 
 use std::collections::VecDeque;
 
-use ocfs2_format::{BlockNo, ExtentBlock, ExtentList, ExtentRec, Geometry, Signature};
+use ocfs2_format::{BlockNo, ExtentBlock, ExtentFlags, ExtentList, ExtentRec, Geometry, Signature};
 use zerocopy::FromZeros;
 
 use super::path::{Node, Path, Reader, same_leaf};
@@ -164,6 +164,17 @@ impl Editor<'_, '_> {
         filled.copy_from_slice(&records);
         rest.fill(ExtentRec::new_zeroed());
         list.l_next_free_rec.set(records.len() as u16);
+        Ok(())
+    }
+
+    /// Changes the flags of the record that begins at `cpos`.
+    pub(super) fn set_flags(&mut self, leaf: Node, cpos: u32, flags: ExtentFlags) -> Result<()> {
+        let broken = self.root.broken("a leaf has lost a record");
+        let list = self.list_mut(leaf)?;
+        let used = list.records().len();
+        let mut records = list.l_recs.iter_mut().take(used);
+        let rec = records.find(|rec| rec.e_cpos.get() == cpos && rec.e_leaf_clusters.get() > 0);
+        rec.ok_or(broken)?.e_flags = flags.bits();
         Ok(())
     }
 

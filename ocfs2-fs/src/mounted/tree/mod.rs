@@ -11,14 +11,12 @@ mod cost;
 mod edit;
 mod path;
 mod root;
-#[cfg(test)]
-mod tests;
 
-use ocfs2_format::{BlockNo, Geometry, InodeNo};
+use ocfs2_format::{BlockNo, ExtentFlags, Geometry, InodeNo};
 
 use super::Txn;
 use crate::error::{Error, Result};
-use crate::extent_tree::{Extent, TreeKind};
+use crate::extent_tree::{Extent, ExtentTree, Lookup, TreeKind};
 use crate::meta::Blocks;
 use edit::Editor;
 use path::Reader;
@@ -187,6 +185,62 @@ pub(crate) fn replace(txn: &mut Txn<'_>, root: Root, new: &[Extent]) -> Result<V
     Ok(replaced)
 }
 
+/// Adds flags to all extents in `clusters` logical clusters from `cpos`: whole extents. Changes nothing but these records,
+/// and so neither splits nor joins any: it costs a credit for each leaf that has some of them. Returns how many records
+/// were changed.
+///
+/// # Errors
+/// [`Error::Corrupt`] when a record lies partly outside; the journal's.
+pub(crate) fn add_flags(txn: &mut Txn<'_>, root: Root, cpos: u32, clusters: u32, flags: ExtentFlags) -> Result<u32> {
+    let end = u64::from(cpos) + u64::from(clusters);
+    let mut editor = Editor { txn, root };
+    let mut changed = 0;
+    let mut path = Some(editor.reader().descend(cpos)?);
+    while let Some(at) = path {
+        let extents = editor.reader().extents(at.leaf)?;
+        let inside = extents
+            .iter()
+            .filter(|extent| extent.end() > cpos.into() && u64::from(extent.cpos) < end);
+        for extent in inside {
+            if extent.cpos < cpos || extent.end() > end {
+                return Err(root.broken("part of an extent is to be flagged"));
+            }
+            if !extent.flags.contains(flags) {
+                editor.set_flags(at.leaf, extent.cpos, extent.flags | flags)?;
+                changed += 1;
+            }
+        }
+        if extents.last().is_none_or(|last| last.end() >= end) {
+            break;
+        }
+        path = editor.reader().next(&at)?;
+    }
+    Ok(changed)
+}
+
+/// The record of a tree of hashes or the like in whose range a key lies, and where the next record begins (2^32 for
+/// nowhere); the first one also for keys before it. `None` for an empty tree.
+///
+/// # Errors
+/// [`Error::Corrupt`].
+pub(crate) fn covering(meta: &dyn Blocks, root: Root, key: u32) -> Result<Option<(Extent, u64)>> {
+    let reader = Reader { meta, root };
+    let path = reader.descend(key)?;
+    let extents = reader.extents(path.leaf)?;
+    let index = extents.partition_point(|extent| extent.cpos <= key).saturating_sub(1);
+    let Some(&found) = extents.get(index) else {
+        return Ok(None);
+    };
+    let next = match extents.get(index + 1) {
+        Some(next) => Some(next.cpos),
+        None => match reader.next(&path)? {
+            Some(path) => reader.extents(path.leaf)?.first().map(|first| first.cpos),
+            None => None,
+        },
+    };
+    Ok(Some((found, next.map_or(1 << 32, u64::from))))
+}
+
 /// What `changes` changes anywhere in the tree may take. A change is one record inserted, one range replaced, or one
 /// record (or part of one) removed.
 ///
@@ -217,6 +271,22 @@ pub(crate) fn last_part(
     records: u32,
 ) -> Result<Option<(u32, u32)>> {
     cost::last_part(meta, root, cpos, clusters, records)
+}
+
+/// The extent that covers a key, or where the next one begins.
+///
+/// # Errors
+/// [`Error::Corrupt`].
+pub(crate) fn lookup(meta: &dyn Blocks, root: Root, key: u32) -> Result<Lookup> {
+    root.read(meta, |list, _| {
+        let tree = ExtentTree {
+            meta,
+            root: list,
+            kind: root.kind(),
+            owner: root.inode(),
+        };
+        tree.lookup(key)
+    })
 }
 
 /// The last extent of a tree.

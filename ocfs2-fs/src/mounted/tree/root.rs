@@ -215,7 +215,7 @@ impl Root {
     }
 
     /// The tree breaks a rule of the format.
-    pub(super) fn broken(self, rule: &'static str) -> crate::error::Error {
+    pub(crate) fn broken(self, rule: &'static str) -> crate::error::Error {
         self.corrupt(Violation::Rule(rule))
     }
 
