@@ -10,6 +10,7 @@ mod cmd;
 mod dispatch;
 mod exit;
 mod extract;
+mod live;
 mod mounts;
 mod progress;
 mod report;

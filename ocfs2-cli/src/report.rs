@@ -3,6 +3,9 @@
 //! Numbers are raw: bytes, or units of 512 bytes where the field says so. Names and paths are strings; one that is not
 //! UTF-8 has replacement characters in its string, and its bytes in hexadecimal beside it.
 
+use std::fs::Metadata;
+use std::os::unix::fs::MetadataExt;
+
 use ocfs2_format::FileKind;
 use ocfs2_fs::{Inode, Timestamp};
 use serde::{Serialize, Serializer};
@@ -106,6 +109,39 @@ impl InodeReport {
             device: inode.device_number().map(|number| Device {
                 major: number.major,
                 minor: number.minor,
+            }),
+            target: target.map(|target| String::from_utf8_lossy(target).into_owned()),
+        }
+    }
+}
+
+impl InodeReport {
+    /// As [`new`](Self::new), of a file on a mounted volume.
+    pub(crate) fn of_host(
+        found: &Metadata,
+        kind: FileKind,
+        [accessed, modified, changed]: [Timestamp; 3],
+        people: &People,
+        target: Option<&[u8]>,
+    ) -> Self {
+        Self {
+            inode: found.ino(),
+            kind,
+            mode: found.mode(),
+            permissions: permissions(kind, found.mode()),
+            links: u32::try_from(found.nlink()).unwrap_or(u32::MAX),
+            uid: found.uid(),
+            user: people.user(found.uid()),
+            gid: found.gid(),
+            group: people.group(found.gid()),
+            size: found.len(),
+            blocks: found.blocks(),
+            accessed: accessed.into(),
+            modified: modified.into(),
+            changed: changed.into(),
+            device: kind.is_device().then(|| Device {
+                major: rustix::fs::major(found.rdev()),
+                minor: rustix::fs::minor(found.rdev()),
             }),
             target: target.map(|target| String::from_utf8_lossy(target).into_owned()),
         }

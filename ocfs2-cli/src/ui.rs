@@ -130,6 +130,12 @@ impl Ui {
         let _ = writeln!(io::stderr(), "{} {}", self.program, env!("CARGO_PKG_VERSION"));
     }
 
+    /// Prints a line on stderr as it is: for messages of the traditional programs that have no name before them.
+    pub(crate) fn say(&mut self, text: impl Display) {
+        let _ = self.out.flush();
+        let _ = writeln!(io::stderr(), "{text}");
+    }
+
     /// Tells the user something that is worth knowing and no failure.
     pub(crate) fn note(&mut self, text: impl Display) {
         let _ = self.out.flush();

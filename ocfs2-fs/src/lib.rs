@@ -58,8 +58,8 @@ pub use inode::{DeviceNumber, Inode, Timestamp};
 pub use journals::JournalReplay;
 pub use meta::Correction;
 pub use mounted::{
-    AllocateMode, Atime, DataMode, DirPage, DirStream, ExtentInfo, ExtentPlace, FileSystem, InodeUse, LockError,
-    MountOptions, NewInode, OnError, OpenFile, OpenHow, OptionError, RenameMode, Touch, TouchLog,
+    AllocateMode, Atime, DataMode, DirPage, DirStream, ExtentInfo, ExtentPlace, FileSystem, FsStats, InodeUse,
+    LockError, MountOptions, NewInode, OnError, OpenFile, OpenHow, OptionError, RenameMode, Touch, TouchLog,
 };
 pub use quota::{GlobalQuota, LocalQuota};
 pub use survey::{Finding, SurveyOptions, SurveyReport, SurveyedBlock};

@@ -2,7 +2,7 @@
 //!
 //! Source: on-disk reference, sections 10 and 11; the questions are those of o2info.
 
-use ocfs2_format::{BlockNo, DynFeatures, ExtentFlags, FileKind};
+use ocfs2_format::{DynFeatures, ExtentFlags, FileKind};
 
 use crate::error::Result;
 use crate::inode::Inode;
@@ -52,7 +52,7 @@ pub struct Chunks {
 pub struct FileUsage {
     /// Allocated clusters.
     pub clusters: u64,
-    /// Runs of clusters that are not adjacent on the device.
+    /// Runs of clusters, as FIEMAP reports them: adjacent, and all written or all not. Contents in the inode are one.
     pub extents: u64,
     /// Clusters that other files use too.
     pub shared: u64,
@@ -65,9 +65,9 @@ pub struct FileUsage {
 }
 
 impl FileUsage {
-    /// Extents per hundred clusters: 100 when no two clusters are adjacent.
+    /// Extents per hundred clusters: 100 when no two clusters are adjacent. A single cluster has no fragments.
     pub fn fragmentation(&self) -> f64 {
-        if self.clusters == 0 {
+        if self.clusters < 2 {
             0.0
         } else {
             self.extents as f64 * 100.0 / self.clusters as f64
@@ -127,14 +127,12 @@ impl Volume {
         let geometry = self.geometry();
         let mut usage = FileUsage::default();
         let mut next = 0;
-        let mut adjacent = None;
         for extent in self.extents(inode)? {
             let clusters = u64::from(extent.clusters);
             usage.clusters += clusters;
             usage.holes += u64::from(extent.cpos).saturating_sub(next);
             next = extent.end();
-            usage.extents += u64::from(adjacent != Some(extent.blkno));
-            adjacent = Some(BlockNo(extent.blkno.0 + geometry.clusters_to_blocks(extent.clusters)));
+            usage.extents += 1;
             if extent.flags.contains(ExtentFlags::UNWRITTEN) {
                 usage.unwritten += clusters;
             }
@@ -143,6 +141,9 @@ impl Volume {
             }
         }
         let inline = inode.dyn_features().contains(DynFeatures::INLINE_DATA);
+        if inline && inode.size() > 0 {
+            usage.extents = 1;
+        }
         if inode.kind() == FileKind::Regular && !inline {
             usage.holes += geometry.clusters_for_bytes(inode.size()).saturating_sub(next);
         }

@@ -196,6 +196,33 @@ impl Journal {
         self.shared.lock().logged.image(block).flatten().cloned()
     }
 
+    /// Blocks as a crash may leave them after replay, now or later: as they are durably, as the transaction on its way to
+    /// the log has them, if there is one, and as the running one does. `None` stands for what the home of a block holds.
+    pub fn after_crash<const N: usize>(&self, blocks: [BlockNo; N]) -> Vec<[Option<Arc<[u8]>>; N]> {
+        let state = self.shared.lock();
+        let mut versions = vec![blocks.map(|block| state.logged.image(block).flatten().cloned())];
+        let committing = state.committing.as_ref().map(|committing| &committing.transaction);
+        for transaction in [committing, Some(&state.running)].into_iter().flatten() {
+            let mut next = versions[versions.len() - 1].clone();
+            let mut differs = false;
+            for (image, block) in next.iter_mut().zip(blocks) {
+                if let Some(version) = transaction.blocks.get(&block) {
+                    *image = Some(version.image.clone());
+                    differs = true;
+                }
+            }
+            if differs {
+                versions.push(next);
+            }
+        }
+        versions
+    }
+
+    /// Those of these blocks, all of which are free, that [may not be reused](Self::may_reuse) yet.
+    pub fn held(&self, blocks: Range<BlockNo>) -> Vec<BlockNo> {
+        self.shared.lock().held(&blocks)
+    }
+
     /// Whether file data may be written to these blocks, all of which are free: no transaction that is in the log or on
     /// its way there holds them, and what freed them is durable.
     pub fn may_reuse(&self, blocks: Range<BlockNo>) -> bool {

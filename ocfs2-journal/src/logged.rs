@@ -64,6 +64,11 @@ impl Logged {
         self.blocks.range(blocks).next().is_some()
     }
 
+    /// Which of these blocks the log has images of.
+    pub(crate) fn held(&self, blocks: Range<BlockNo>) -> Vec<BlockNo> {
+        self.blocks.range(blocks).map(|(&block, _)| block).collect()
+    }
+
     /// Takes a transaction that is durable now, with its images as they are in the log. `is_writing` tells whether images
     /// are on their way home.
     pub(crate) fn add(

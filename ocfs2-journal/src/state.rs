@@ -164,6 +164,17 @@ impl State {
                 .any(in_transaction)
     }
 
+    /// The blocks of the range that the journal still has something to do with.
+    pub(crate) fn held(&self, blocks: &Range<BlockNo>) -> Vec<BlockNo> {
+        let mut held = self.logged.held(blocks.clone());
+        let committing = self.committing.as_ref().map(|committing| &committing.transaction);
+        for transaction in [Some(&self.running), committing].into_iter().flatten() {
+            held.extend(transaction.blocks.range(blocks.clone()).map(|(&block, _)| block));
+            held.extend(transaction.forgotten.range(blocks.clone()));
+        }
+        held
+    }
+
     /// Adds a block to the running transaction.
     pub(crate) fn add(&mut self, block: BlockNo, version: Version) {
         let running = &mut self.running;

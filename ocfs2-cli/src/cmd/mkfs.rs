@@ -1,5 +1,7 @@
 //! `mkfs.ocfs2`: makes a volume.
 
+mod cluster;
+
 use std::io::{self, BufRead, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -8,9 +10,9 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use ocfs2_format::device::{BlockDevice, FileDevice, FileOptions, IoErrorKind};
-use ocfs2_format::{FeatureIncompat, StackFlags};
+use ocfs2_format::{FeatureCompat, FeatureIncompat, StackFlags};
 use ocfs2_fs::mkfs::{self, Existing, FeatureLevel, MkfsOptions, MountMode, Plan, Progress, Step, Summary, VolumeType};
-use ocfs2_fs::{OpenOptions, Volume};
+use ocfs2_fs::{Detected, OpenOptions, Volume, mounted_nodes};
 use serde::Serialize;
 
 use crate::cmd::Run;
@@ -19,6 +21,8 @@ use crate::mounts::mounted_on;
 use crate::size;
 use crate::text::{hex, printable};
 use crate::ui::{OutputArgs, Ui, usage_error};
+
+use self::cluster::Cluster;
 
 /// Make an OCFS2 volume on a device or in an image file
 ///
@@ -33,7 +37,7 @@ pub(crate) struct Args {
     /// Block device or image file
     device: PathBuf,
     /// Blocks of the device to use; all by default
-    #[arg(value_name = "BLOCKS-COUNT")]
+    #[arg(value_name = "BLOCKS-COUNT", value_parser = size::number)]
     blocks: Option<u64>,
     /// Block size: 512, 1K, 2K or 4K
     #[arg(short, long, value_name = "SIZE", value_parser = size::parse)]
@@ -45,7 +49,7 @@ pub(crate) struct Args {
     #[arg(short = 'L', long)]
     label: Option<std::ffi::OsString>,
     /// How many nodes can mount the volume at the same time: 1 to 255
-    #[arg(short = 'N', long, value_name = "NUMBER", value_parser = number)]
+    #[arg(short = 'N', long, value_name = "NUMBER", value_parser = size::number)]
     node_slots: Option<u64>,
     /// Journals: size=SIZE, block32, block64, comma separated
     #[arg(short = 'J', long, value_name = "OPTIONS")]
@@ -121,6 +125,7 @@ struct Report {
     features: Vec<&'static str>,
     cluster_stack: Option<String>,
     cluster_name: Option<String>,
+    global_heartbeat: bool,
     volume_type: Option<&'static str>,
     block_size: usize,
     cluster_size: u64,
@@ -152,9 +157,26 @@ impl Run for Args {
         if !quiet {
             ui.banner();
         }
+        // A mounted device can't be opened for writing alone: this says why.
+        self.check_mounts()?;
         let device = Arc::new(self.open()?);
         let mut options = self.options(ui)?;
         options.sector_size = device.geometry().block_size;
+        let old = match Existing::on(device.as_ref()) {
+            Some(Existing::Ocfs2(volume)) => Some(volume),
+            _ => None,
+        };
+        // What surrounds it does not change a volume that must always be the same.
+        if self.seed.is_none() {
+            let old_cluster = old.as_deref().filter(|old| !old.geometry().features.heartbeat_device());
+            let old_cluster = old_cluster.and_then(Detected::cluster_info).map(Cluster::of_volume);
+            cluster::settle(
+                &mut options,
+                Cluster::running(),
+                old_cluster,
+                self.force || self.dry_run,
+            )?;
+        }
         let device_name = || self.device.display().to_string();
         if device.geometry().len == 0 {
             bail!(
@@ -163,7 +185,7 @@ impl Run for Args {
             );
         }
         if !self.dry_run {
-            self.check_use(&device, ui)?;
+            self.check_use(&device, old.as_deref(), ui)?;
         }
         let plan = Plan::new(device.geometry().len, &options).with_context(device_name)?;
         if !quiet && !self.dry_run {
@@ -172,6 +194,7 @@ impl Run for Args {
         if !self.dry_run && !self.confirm(&device, ui)? {
             return Ok(Exit::FAILED);
         }
+        self.warn(&plan, quiet, ui);
         if !quiet {
             self.print_plan(&plan, ui)?;
         }
@@ -219,8 +242,8 @@ impl Args {
         }
         options.mount = match self.mount.as_deref() {
             None => MountMode::Unspecified,
-            Some("local") => MountMode::Local,
-            Some("cluster") => MountMode::Cluster,
+            Some(mount) if mount.eq_ignore_ascii_case("local") => MountMode::Local,
+            Some(mount) if mount.eq_ignore_ascii_case("cluster") => MountMode::Cluster,
             Some(other) => {
                 return Err(usage_error(format_args!(
                     "Invalid mount type {other}: local or cluster"
@@ -267,33 +290,54 @@ impl Args {
         Ok(options)
     }
 
-    /// Refuses a device that is mounted here, or whose volume another node is using.
-    fn check_use(&self, device: &Arc<FileDevice>, ui: &mut Ui) -> anyhow::Result<()> {
-        if self.force {
-            return Ok(());
-        }
-        if let Some(place) = mounted_on(&self.device) {
-            bail!(
+    /// Refuses a device that is mounted here.
+    fn check_mounts(&self) -> anyhow::Result<()> {
+        match mounted_on(&self.device) {
+            Some(place) if !self.force && !self.dry_run => bail!(
                 "{} is mounted on {}; will not make a ocfs2 volume here!",
                 self.device.display(),
                 place.display()
-            );
+            ),
+            _ => Ok(()),
         }
-        let Some(Existing::Ocfs2(volume)) = Existing::on(device.as_ref()) else {
+    }
+
+    /// Refuses a device whose volume another node is using.
+    fn check_use(&self, device: &Arc<FileDevice>, old: Option<&Detected>, ui: &mut Ui) -> anyhow::Result<()> {
+        let old = old.filter(|old| !old.geometry().features.local());
+        if self.force {
+            if old.is_some() {
+                ui.say("WARNING: Cluster check disabled.");
+            }
+            return Ok(());
+        }
+        let Some(old) = old else {
             return Ok(());
         };
-        if volume.geometry().features.local() {
-            return Ok(());
-        }
+        let numbers = |nodes: &[u32]| nodes.iter().map(u32::to_string).collect::<Vec<_>>().join(", ");
         let nodes = live_nodes(device, ui);
-        if nodes.is_empty() {
+        if !nodes.is_empty() {
+            bail!(
+                "{}: the volume is in use: the heartbeat of node {} moves. Unmount it there first, or use -F",
+                self.device.display(),
+                numbers(&nodes)
+            );
+        }
+        let cluster = old.cluster_info().map(Cluster::of_volume);
+        if !cluster.is_some_and(|cluster| cluster.beats_elsewhere()) {
             return Ok(());
         }
-        let nodes = nodes.iter().map(u32::to_string).collect::<Vec<_>>().join(", ");
-        bail!(
-            "{}: the volume is in use: the heartbeat of node {nodes} moves. Unmount it there first, or use -F",
-            self.device.display()
-        );
+        // A volume whose slots cannot be read cannot be mounted either.
+        let nodes = mounted_nodes(device.clone()).unwrap_or_default();
+        if !nodes.is_empty() {
+            bail!(
+                "{}: the volume is mounted by node {}, or was when that node died: its cluster shows elsewhere which nodes \
+                 are alive. Unmount it there first, or use -F",
+                self.device.display(),
+                numbers(&nodes.iter().map(|node| node.0).collect::<Vec<_>>())
+            );
+        }
+        Ok(())
     }
 
     /// Says what would be lost, and asks.
@@ -324,6 +368,18 @@ impl Args {
         }
         writeln!(ui, "Aborting operation.")?;
         Ok(false)
+    }
+
+    /// Points out what may not be meant.
+    fn warn(&self, plan: &Plan, quiet: bool, ui: &mut Ui) {
+        if self.uuid.is_some() && !quiet {
+            ui.note(
+                "a UUID must be unique: volumes that share one are taken for each other where they meet, and get damaged",
+            );
+        }
+        if plan.is_heartbeat_device() && plan.device_bytes() > plan.geometry().bytes() + HEARTBEAT_SLACK {
+            ui.note("Warning: Volume larger than required for a heartbeat device");
+        }
     }
 
     fn print_cluster(&self, plan: &Plan, ui: &mut Ui) -> anyhow::Result<()> {
@@ -395,12 +451,16 @@ impl Args {
 
     fn make(&self, device: &FileDevice, plan: &Plan, quiet: bool, ui: &mut Ui) -> anyhow::Result<Summary> {
         let backups = plan.backup_blocks().len();
+        let has_backups = plan.geometry().features.compat.contains(FeatureCompat::BACKUP_SUPER);
         let mut printed = Ok(());
         let mut progress = |progress: Progress| {
             if quiet || printed.is_err() {
                 return;
             }
             printed = match progress {
+                Progress::Begin(Step::BackupSuperblocks) | Progress::Done(Step::BackupSuperblocks) if !has_backups => {
+                    return;
+                }
                 Progress::Begin(step) => write!(ui, "{}: ", step_name(step)),
                 Progress::Done(Step::BackupSuperblocks) => writeln!(ui, "{backups} block(s)"),
                 Progress::Done(_) => writeln!(ui, "done"),
@@ -432,6 +492,9 @@ impl Args {
             features: plan.features().names().collect(),
             cluster_stack: plan.cluster_info().map(|info| text(info.stack())),
             cluster_name: plan.cluster_info().map(|info| text(info.cluster())),
+            global_heartbeat: plan
+                .cluster_info()
+                .is_some_and(|info| info.flags().contains(StackFlags::GLOBAL_HEARTBEAT)),
             volume_type: plan.volume_type().map(VolumeType::name),
             block_size: geometry.block_size(),
             cluster_size: geometry.cluster_size(),
@@ -475,6 +538,9 @@ fn step_name(step: Step) -> &'static str {
     }
 }
 
+/// Bytes that a heartbeat device may have in vain.
+const HEARTBEAT_SLACK: u64 = 1 << 20;
+
 /// Nodes whose heartbeat moves; takes a few seconds when there is any heartbeat at all.
 fn live_nodes(device: &Arc<FileDevice>, ui: &mut Ui) -> Vec<u32> {
     let options = {
@@ -499,15 +565,6 @@ fn live_nodes(device: &Arc<FileDevice>, ui: &mut Ui) -> Vec<u32> {
     };
     let moved = |beat: &&ocfs2_fs::Heartbeat| before.iter().any(|old| old.node == beat.node && old.seq != beat.seq);
     after.iter().filter(moved).map(|beat| beat.node.0).collect()
-}
-
-/// A plain number, decimal or with 0x in front.
-fn number(text: &str) -> Result<u64, String> {
-    let parsed = match text.strip_prefix("0x") {
-        Some(digits) => u64::from_str_radix(digits, 16),
-        None => text.parse(),
-    };
-    parsed.map_err(|_| format!("'{text}' is not a number"))
 }
 
 /// Rounds down to a power of two, as mkfs.ocfs2 does, but says so.

@@ -25,6 +25,7 @@ use std::ffi::OsStr;
 
 use clap::{ArgMatches, Command, CommandFactory, FromArgMatches};
 
+use crate::dispatch::SUITE;
 use crate::exit::Exit;
 use crate::ui::Ui;
 
@@ -46,11 +47,20 @@ pub(crate) struct Traditional {
 impl Traditional {
     /// The command line when called by this name.
     pub(crate) fn command(&self, entry: &Entry) -> Command {
-        (entry.build)()
+        let mut command = (entry.build)();
+        // A usage that is written out, and not clap's, has the name of the suite in it.
+        let usage = (entry.build)().render_usage().to_string();
+        let called = format!("{SUITE} {}", entry.verb);
+        if usage.contains(&called) {
+            let usage = usage.trim_start_matches("Usage: ").replace(&called, self.program);
+            command = command.override_usage(usage);
+        }
+        command
             .name(self.program)
             .bin_name(self.program)
             .version(env!("CARGO_PKG_VERSION"))
             .infer_long_args(true)
+            .args_override_self(true)
             .hide(false)
     }
 }
@@ -102,7 +112,10 @@ impl Entry {
 
     /// The command line as a verb of the suite.
     pub(crate) fn command(&self) -> Command {
-        (self.build)().name(self.verb).hide(self.hidden)
+        (self.build)()
+            .name(self.verb)
+            .args_override_self(true)
+            .hide(self.hidden)
     }
 }
 
@@ -135,8 +148,12 @@ pub(crate) static COMMANDS: &[Entry] = &[
     Entry::new::<mkfs::Args>("mkfs")
         .known_as("mkfs.ocfs2", "8")
         .usage_exit(Exit::FAILED),
-    Entry::new::<o2info::Args>("o2info").known_as("o2info", "1"),
-    Entry::new::<mounted::Args>("mounted").known_as("mounted.ocfs2", "8"),
+    Entry::new::<o2info::Args>("o2info")
+        .known_as("o2info", "1")
+        .usage_exit(Exit::FAILED),
+    Entry::new::<mounted::Args>("mounted")
+        .known_as("mounted.ocfs2", "8")
+        .usage_exit(Exit::FAILED),
     Entry::new::<debugfs::Args>("debugfs").known_as("debugfs.ocfs2", "8"),
     Entry::new::<links::Args>("links"),
     Entry::new::<man::Args>("man").hidden(),

@@ -26,10 +26,10 @@ use crate::ui::{OutputArgs, Ui};
 )]
 pub(crate) struct Args {
     /// Quick: show cluster stack, UUID and label (the default)
-    #[arg(short = 'd')]
+    #[arg(short = 'd', overrides_with = "full")]
     quick: bool,
     /// Full: show the nodes that sit in the volume's slots
-    #[arg(short = 'f')]
+    #[arg(short = 'f', overrides_with = "quick")]
     full: bool,
     /// Say which device is being looked at
     #[arg(short, long)]
@@ -45,7 +45,7 @@ pub(crate) struct Args {
 #[derive(Debug, Serialize)]
 struct Found {
     device: String,
-    /// `None` for local volumes and heartbeat devices.
+    /// `None` for local volumes.
     stack: Option<String>,
     cluster: Option<String>,
     global_heartbeat: bool,
@@ -87,7 +87,7 @@ impl Run for Args {
         let mut found = Vec::new();
         for path in devices {
             if self.verbose {
-                ui.note(format_args!("Probing device {}", path.display()));
+                ui.say(format_args!("Probing device {}", path.display()));
             }
             found.extend(self.probe(&path, &names));
         }
@@ -110,7 +110,7 @@ impl Args {
         let features = detected.geometry().features;
         let info = detected.cluster_info();
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        let no_stack = features.local() || features.heartbeat_device();
+        let no_stack = features.local();
         let node = |NodeNum(number): NodeNum| Node {
             number,
             name: names.get(&number).cloned(),
@@ -142,7 +142,8 @@ impl Args {
             longest.max(head.len())
         };
         let stack = |volume: &Found| volume.stack.clone().unwrap_or_else(|| "None".to_owned());
-        let device_width = width("Device", |volume| &volume.device);
+        // The traditional table leaves room for seven characters here.
+        let device_width = width("Device ", |volume| &volume.device);
         let stack_width = found
             .iter()
             .map(|volume| stack(volume).len())

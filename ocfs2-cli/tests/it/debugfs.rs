@@ -2,6 +2,8 @@
 
 mod formats;
 mod hostile;
+mod live;
+mod options;
 mod reference;
 mod shell;
 

@@ -6,6 +6,7 @@ mod debugfs;
 mod find;
 mod frame;
 mod inspect;
+mod links;
 mod mkfs;
 mod o2info;
 mod run;

@@ -272,7 +272,7 @@ const MIN_JOURNAL_CLUSTERS: u64 = 9;
 
 impl MkfsOptions {
     /// Whether the volume is for a single node, which also decides how many slots it gets by default.
-    pub(super) fn is_local(&self) -> bool {
+    pub fn is_local(&self) -> bool {
         match self.mount {
             MountMode::Local => true,
             MountMode::Cluster => false,

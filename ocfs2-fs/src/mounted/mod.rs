@@ -30,8 +30,8 @@ mod tree;
 mod txn;
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use ocfs2_format::{
@@ -51,7 +51,8 @@ pub use paths::DirStream;
 pub(crate) use home::HomeDevice;
 pub(crate) use locks::{Level, LockSet, Locks};
 pub(crate) use quota::Charge;
-pub(crate) use space::{ClusterRun, Need, SubBlock};
+pub use space::FsStats;
+pub(crate) use space::{ClusterRun, Need, SpaceState, SubBlock};
 pub(crate) use txn::{MetaBlock, Txn};
 
 use crate::error::{Error, Result};
@@ -88,6 +89,7 @@ pub(crate) struct Core {
     nameless: inodes::Nameless,
     /// Generation of the next inode to be made.
     next_generation: AtomicU32,
+    space: Mutex<SpaceState>,
 }
 
 impl Core {

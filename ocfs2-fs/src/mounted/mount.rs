@@ -2,8 +2,8 @@
 //!
 //! Source: on-disk reference, sections 26.6, 27 and 34; cluster reference, sections 8.2 and 8.3.
 
-use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
@@ -97,6 +97,7 @@ impl FileSystem {
             room_hints: Default::default(),
             nameless: Default::default(),
             next_generation: AtomicU32::new(getrandom::u32().unwrap_or(1)),
+            space: Mutex::default(),
         };
         core.recover(&crashed)?;
         Ok(FileSystem { core: Arc::new(core) })
@@ -127,6 +128,7 @@ impl FileSystem {
             room_hints: Default::default(),
             nameless: Default::default(),
             next_generation: AtomicU32::new(0),
+            space: Mutex::default(),
         };
         Ok(FileSystem { core: Arc::new(core) })
     }
@@ -149,6 +151,7 @@ impl FileSystem {
     pub fn unmount(self) -> Result<()> {
         let core = &self.core;
         let Some(journal) = &core.journal else { return Ok(()) };
+        core.release_space()?;
         journal.close()?;
         let state = core.node_state();
         state.write_slot(core.slot, None)?;
@@ -169,6 +172,10 @@ impl Core {
     /// Cleans up behind nodes that crashed, whose journals have been replayed. A slot's journal stays dirty until that is
     /// durable, so that a crash in the middle begins it again.
     fn recover(&self, crashed: &[SlotNum]) -> Result<()> {
+        for &slot in crashed {
+            self.recover_slot_space(slot)?;
+        }
+        self.require_no_window()?;
         self.journal()?.sync()?;
         for &slot in crashed {
             // Ours is in use by now.

@@ -16,6 +16,7 @@ use ocfs2_journal::{CheckAt, Handle, Tid};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use super::Core;
+use super::space::{SpaceGrant, TxnSpace};
 use crate::error::Result;
 use crate::inode::Timestamp;
 use crate::meta::{Blocks, Locality, Meta, view, view_mut};
@@ -64,12 +65,19 @@ pub(crate) struct Txn<'t> {
     core: &'t Core,
     handle: Handle<'t>,
     now: Timestamp,
+    pub(super) space: TxnSpace<'t>,
 }
 
 impl<'t> Txn<'t> {
-    pub(super) fn new(core: &'t Core, handle: Handle<'t>) -> Txn<'t> {
+    pub(super) fn new(core: &'t Core, handle: Handle<'t>, space: &'t SpaceGrant) -> Txn<'t> {
         let now = core.now();
-        Txn { core, handle, now }
+        let space = TxnSpace::new(core, space);
+        Txn {
+            core,
+            handle,
+            now,
+            space,
+        }
     }
 
     /// The file system.
@@ -200,6 +208,7 @@ impl<'t> Txn<'t> {
     /// The journal's; then nothing was changed.
     pub(crate) fn commit(self) -> Result<Tid> {
         let tid = self.handle.commit()?;
+        self.space.committed();
         Ok(tid)
     }
 }

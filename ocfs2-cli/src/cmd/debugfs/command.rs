@@ -174,6 +174,7 @@ pub(super) static COMMANDS: &[Command] = &[
         live::net_stats,
     ),
     command(&["open"], "<device> [-i] [-s <backup#>]", "Open a device", volume::open),
+    command(&["quit", "q"], "", "End the session", quit),
     command(
         &["rdump"],
         "[-v] <filespec> <directory>",
@@ -208,7 +209,7 @@ pub(super) static COMMANDS: &[Command] = &[
     command(&["xattr"], "[-v] <filespec>", "Show extended attributes", xattrs::xattr),
 ];
 
-/// The command called `name`. `quit` is none: it is the shell's.
+/// The command called `name`.
 pub(super) fn find(name: &[u8]) -> Option<&'static Command> {
     COMMANDS
         .iter()
@@ -216,6 +217,11 @@ pub(super) fn find(name: &[u8]) -> Option<&'static Command> {
 }
 
 impl Command {
+    /// Whether it ends the session.
+    pub(super) fn ends(&self) -> bool {
+        self.names[0] == "quit"
+    }
+
     /// Runs the command and tells the user what went wrong.
     ///
     /// # Errors
@@ -237,6 +243,11 @@ impl Command {
             .trim_end()
             .to_owned()
     }
+}
+
+/// `quit`: the shell, which looks for [`ends`](Command::ends), has nothing left to run.
+fn quit(_: &mut Session, _: &[&[u8]], _: &mut Out<'_>) -> Outcome {
+    Ok(())
 }
 
 fn help(_: &mut Session, _: &[&[u8]], out: &mut Out<'_>) -> Outcome {

@@ -49,14 +49,14 @@ impl Shell<'_> {
         if name.starts_with(b"#") {
             return Ok(Next::Line);
         }
-        if name == b"quit" || name == b"q" {
-            return Ok(Next::Quit);
-        }
         let Some(command) = find(name) else {
             let name = OsStr::from_bytes(name).to_string_lossy().into_owned();
             self.session.problem(self.ui, &name, "command not found");
             return Ok(Next::Line);
         };
+        if command.ends() {
+            return Ok(Next::Quit);
+        }
         let (json, terminal) = (self.ui.is_json(), io::stdout().is_terminal());
         if paged && terminal && !json && *pager_command() != *"__none__" {
             let mut pager = Pager::new();
@@ -177,7 +177,7 @@ impl Completer for Names {
         if typed.contains(char::is_whitespace) {
             return Ok((at, Vec::new()));
         }
-        let names = COMMANDS.iter().flat_map(|command| command.names).chain(&["quit"]);
+        let names = COMMANDS.iter().flat_map(|command| command.names);
         let fitting = names.filter(|name| name.starts_with(typed));
         let pairs = fitting.map(|name| Pair {
             display: (*name).to_owned(),

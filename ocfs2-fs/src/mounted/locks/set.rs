@@ -5,6 +5,7 @@ use ocfs2_format::{Generation, InodeNo, LockId, LockKind, SlotNum, SystemFile};
 use super::{Grant, Level};
 use crate::error::{Error, Result};
 use crate::inode::Inode;
+use crate::mounted::space::SpaceGrant;
 use crate::mounted::{Core, Txn};
 
 /// The cluster locks that an operation holds, given back in reverse order when it ends.
@@ -15,11 +16,17 @@ use crate::mounted::{Core, Txn};
 pub(crate) struct LockSet<'c> {
     core: &'c Core,
     held: Vec<(LockId, Level)>,
+    /// What the allocators have promised to the transaction that comes next.
+    pub(in crate::mounted) space: SpaceGrant,
 }
 
 impl<'c> LockSet<'c> {
     pub(crate) fn new(core: &'c Core) -> LockSet<'c> {
-        LockSet { core, held: Vec::new() }
+        LockSet {
+            core,
+            held: Vec::new(),
+            space: SpaceGrant::default(),
+        }
     }
 
     /// The file system.
@@ -64,6 +71,11 @@ impl<'c> LockSet<'c> {
             Err(super::LockError::Busy) => Ok(false),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Whether this operation holds a lock, at whatever level.
+    pub(crate) fn holds(&self, id: LockId) -> bool {
+        self.held.iter().any(|(held, _)| *held == id)
     }
 
     /// Gives back one lock before the operation ends.
@@ -171,7 +183,7 @@ impl<'c> LockSet<'c> {
     /// [`Error::ReadOnly`] when the file system is mounted so, the journal's.
     pub(crate) fn begin(&mut self, credits: u32) -> Result<Txn<'_>> {
         let handle = self.core.journal()?.begin(credits)?;
-        Ok(Txn::new(self.core, handle))
+        Ok(Txn::new(self.core, handle, &self.space))
     }
 }
 

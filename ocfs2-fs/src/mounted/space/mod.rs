@@ -9,12 +9,35 @@
 //!
 //! Source: on-disk reference, sections 6, 11 to 15 and 37; cluster reference, section 6.5.
 
+mod bits;
+mod chain;
+mod clusters;
+mod grow;
+mod reserve;
+mod resv;
+mod stats;
+mod suballoc;
+#[cfg(test)]
+mod tests;
+mod truncate_log;
+mod window;
+
+use std::collections::HashMap;
 use std::ops::{Add, AddAssign};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use ocfs2_format::{BlockNo, ClusterNo, Dinode, InodeNo, SlotNum, SystemFile};
+use ocfs2_format::{BlockNo, ClusterNo, Corrupt, Dinode, InodeNo, LockId, SlotNum, Structure, SystemFile, Violation};
 
+pub(super) use reserve::Grant as SpaceGrant;
+pub use stats::FsStats;
+
+use self::clusters::Search;
+use self::resv::Reservations;
+use self::suballoc::Deferred;
+use super::locks::{Grant, LockError};
 use super::{Core, Level, LockSet, Txn};
 use crate::error::{Error, Result};
+use crate::meta::Blocks;
 
 /// What an operation may allocate and free at most.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -82,18 +105,63 @@ impl SubBlock {
     }
 }
 
-impl LockSet<'_> {
-    /// Takes the locks of the allocators and makes sure that everything in `need` can be had and every free be noted.
-    /// Returns the credits that this may take of the transaction. It is the last lock taken before
-    /// [`begin`](Self::begin); a later call gives back what an earlier one has taken.
-    ///
-    /// # Errors
-    /// [`Error::NoSpace`], [`Error::Lock`], [`Error::Corrupt`], the journal's.
-    pub(crate) fn reserve(&mut self, need: Need) -> Result<u32> {
-        let _ = need;
-        Err(Error::NoSpace)
+/// What is remembered of the allocators between operations. All of it is about how to search, and can be wrong: what is
+/// allocated is on disk and in transactions only.
+#[derive(Debug, Default)]
+pub(crate) struct SpaceState {
+    reservations: Reservations,
+    /// The group that each allocator last gave from.
+    last_groups: HashMap<InodeNo, BlockNo>,
+    /// There was no room for a window, and nothing has been freed since.
+    window_is_off: bool,
+    /// Some group of a suballocator may have become empty.
+    may_have_empty_groups: bool,
+    /// Blocks that are free as far as the file system goes, but not in their allocators yet.
+    deferred: Vec<Deferred>,
+}
+
+/// Nothing in the state can be left half-changed.
+fn lock(state: &Mutex<SpaceState>) -> MutexGuard<'_, SpaceState> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A transaction's side of allocation: the locks that it works under.
+#[derive(Debug)]
+pub(super) struct TxnSpace<'t> {
+    core: &'t Core,
+    grant: &'t SpaceGrant,
+    /// Allocators that were locked in the middle of the transaction because nobody else had them.
+    extra: Vec<LockId>,
+    deferred: Vec<Deferred>,
+}
+
+impl<'t> TxnSpace<'t> {
+    pub(super) fn new(core: &'t Core, grant: &'t SpaceGrant) -> TxnSpace<'t> {
+        TxnSpace {
+            core,
+            grant,
+            extra: Vec::new(),
+            deferred: Vec::new(),
+        }
     }
 
+    /// The transaction was committed.
+    pub(super) fn committed(mut self) {
+        if !self.deferred.is_empty() {
+            lock(&self.core.space).deferred.append(&mut self.deferred);
+        }
+    }
+}
+
+impl Drop for TxnSpace<'_> {
+    fn drop(&mut self) {
+        for id in self.extra.drain(..) {
+            self.core.locks.unlock(id, Level::Exclusive);
+        }
+    }
+}
+
+impl LockSet<'_> {
     /// Takes the lock of a slot's inode allocator: for [`Txn::free_inode`], before [`reserve`](Self::reserve). Returns the
     /// credits that freeing an inode takes.
     ///
@@ -119,8 +187,57 @@ impl Txn<'_> {
         min: u32,
         max: u32,
     ) -> Result<ClusterRun> {
-        let _ = (owner, goal, min, max);
+        let (min, max) = (min.max(1), max.max(1));
+        let bitmap_first = self.space.grant.prefer_bitmap;
+        for from_bitmap in [bitmap_first, !bitmap_first] {
+            let run = if from_bitmap {
+                self.alloc_from_bitmap(goal, min, max)?
+            } else {
+                self.alloc_from_window(owner, goal, min, max)?
+            };
+            if let Some(run) = run {
+                return Ok(run);
+            }
+        }
         Err(Error::NoSpace)
+    }
+
+    fn alloc_from_bitmap(&mut self, goal: Option<ClusterNo>, min: u32, max: u32) -> Result<Option<ClusterRun>> {
+        let core = self.core();
+        // The bitmap and the group.
+        if !self.lock_allocator(core.bitmap_inode()?)? || (self.credits_left() < 2 && !self.try_extend(2)?) {
+            return Ok(None);
+        }
+        let search = Search {
+            goal,
+            min,
+            max,
+            below: None,
+            thorough: false,
+        };
+        match core.find_clusters(self, &search)? {
+            Some(found) => self.take_found(&found).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Makes sure that an allocator is locked: by [`LockSet::reserve`], or now if that takes no waiting.
+    fn lock_allocator(&mut self, inode: InodeNo) -> Result<bool> {
+        let id = self.core().meta_lock(inode);
+        if self.space.grant.has(id) || self.space.extra.contains(&id) {
+            return Ok(true);
+        }
+        match self.core().locks.try_lock(id, Level::Exclusive) {
+            Ok(grant) => {
+                self.space.extra.push(id);
+                if grant == Grant::Refresh {
+                    self.core().home().invalidate();
+                }
+                Ok(true)
+            }
+            Err(LockError::Busy) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Allocates a block of metadata. Its contents are undefined: [`create`](Self::create) it.
@@ -128,7 +245,8 @@ impl Txn<'_> {
     /// # Errors
     /// As [`alloc_clusters`](Self::alloc_clusters).
     pub(crate) fn alloc_block(&mut self) -> Result<SubBlock> {
-        Err(Error::NoSpace)
+        let slot = self.space.grant.block_slot.ok_or(Error::NoSpace)?;
+        self.alloc_sub(SystemFile::ExtentAlloc, slot, None)
     }
 
     /// Allocates the block of an inode, near that of its directory if possible.
@@ -136,8 +254,9 @@ impl Txn<'_> {
     /// # Errors
     /// As [`alloc_clusters`](Self::alloc_clusters).
     pub(crate) fn alloc_inode(&mut self, parent: InodeNo) -> Result<SubBlock> {
-        let _ = parent;
-        Err(Error::NoSpace)
+        let slot = self.space.grant.inode_slot.ok_or(Error::NoSpace)?;
+        let near = self.group_of(parent, slot);
+        self.alloc_sub(SystemFile::InodeAlloc, slot, near)
     }
 
     /// Frees clusters: they can be allocated again when the transaction is durable and the truncate log was flushed.
@@ -145,8 +264,32 @@ impl Txn<'_> {
     /// # Errors
     /// [`Error::Corrupt`], the journal's.
     pub(crate) fn free_clusters(&mut self, start: ClusterNo, clusters: u32) -> Result<()> {
-        let _ = (start, clusters);
-        Err(Error::NoSpace)
+        let core = self.core();
+        let end = u64::from(start.0) + u64::from(clusters);
+        if start.0 == 0 || end > u64::from(core.geometry().clusters) {
+            let violation = Violation::Rule("clusters to be freed lie outside the volume");
+            return Err(Corrupt::new(Structure::ExtentList, violation).into());
+        }
+        if clusters == 0 {
+            return Ok(());
+        }
+        let log = core.truncate_log_inode()?;
+        let unreserved = Error::Busy {
+            why: "another operation has the truncate log, and this one has not reserved it".to_owned(),
+        };
+        if !self.lock_allocator(log)? {
+            return Err(unreserved);
+        }
+        if self.log_free(start, clusters)? {
+            return Ok(());
+        }
+        // More runs than were announced, or than the log has records.
+        if !self.lock_allocator(core.bitmap_inode()?)? || (self.credits_left() < 2 && !self.try_extend(2)?) {
+            return Err(unreserved);
+        }
+        self.retire_record(log)?;
+        self.log_free(start, clusters)?;
+        Ok(())
     }
 
     /// Frees a block of metadata, and [forgets](Self::forget) it.
@@ -154,8 +297,9 @@ impl Txn<'_> {
     /// # Errors
     /// [`Error::Corrupt`], the journal's.
     pub(crate) fn free_block(&mut self, block: BlockNo, slot: SlotNum, bit: u16, loc: u64) -> Result<()> {
-        let _ = (block, slot, bit, loc);
-        Err(Error::NoSpace)
+        self.forget(block, 1)?;
+        let at = SubBlock { block, slot, bit, loc };
+        self.free_sub_or_defer(SystemFile::ExtentAlloc, at)
     }
 
     /// Clears the bit of an inode under [`LockSet::inode_alloc`] of its slot. The caller marks the dinode as deleted in
@@ -164,31 +308,13 @@ impl Txn<'_> {
     /// # Errors
     /// [`Error::Corrupt`], the journal's.
     pub(crate) fn free_inode(&mut self, at: SubBlock) -> Result<()> {
-        let _ = at;
-        Err(Error::NoSpace)
+        self.free_sub(SystemFile::InodeAlloc, at)
     }
 }
 
 impl Core {
-    /// Takes back what a crashed slot had in its local alloc and truncate log: after its journal was replayed.
-    ///
-    /// # Errors
-    /// [`Error::Corrupt`], the journal's.
-    pub(crate) fn recover_slot_space(&self, slot: SlotNum) -> Result<()> {
-        let _ = slot;
-        Ok(())
-    }
-
-    /// Gives back the window and flushes the truncate log: before the journal is closed.
-    ///
-    /// # Errors
-    /// [`Error::Corrupt`], the journal's.
-    pub(crate) fn release_space(&self) -> Result<()> {
-        Ok(())
-    }
-
     /// Forgets what space is kept for an inode to grow into: when it is closed.
     pub(crate) fn forget_reservation(&self, owner: InodeNo) {
-        let _ = owner;
+        lock(&self.space).reservations.forget(owner);
     }
 }

@@ -118,6 +118,10 @@ fn parse_fields(fields: &mut Fields<'_>, version: i64) -> Option<Lock> {
             refreshes: count()?,
             ..Stats::default()
         };
+        if version == 2 {
+            // Nanoseconds there.
+            stats.max_wait_us = stats.max_wait_us.map(|wait| wait / 1000);
+        }
         if version >= 4 {
             stats.last_us = Some([count()?, count()?]);
             stats.waiting_since_us = Some(count()?);
@@ -254,8 +258,8 @@ mod tests {
         line.push_str(&"0x0\t".repeat(62));
         match version {
             1 => {}
-            4 => line.push_str("4\t1\t0\t0\t1580\t361\t7\t8\t2\t11\t12\t13\t"),
-            _ => line.push_str("4\t1\t0\t0\t1580\t361\t7\t8\t2\t"),
+            4 => line.push_str("4\t1\t0\t0\t1580\t361\t7000\t8000\t2\t11\t12\t13\t"),
+            _ => line.push_str("4\t1\t0\t0\t1580\t361\t7000\t8000\t2\t"),
         }
         line
     }
@@ -268,9 +272,12 @@ mod tests {
             assert_eq!(lock.value[..2], [0x05, 0x80], "bytes with a sign are bytes");
             assert_eq!(lock.stats.is_some(), version > 1);
             assert_eq!(
-                lock.stats.and_then(|stats| stats.waiting_since_us),
+                lock.stats.as_ref().and_then(|stats| stats.waiting_since_us),
                 (version == 4).then_some(13)
             );
+            let longest = lock.stats.map(|stats| stats.max_wait_us);
+            let expected = [None, Some([7, 8]), Some([7000, 8000]), Some([7000, 8000])];
+            assert_eq!(longest, expected[version as usize - 1]);
         }
     }
 
