@@ -493,6 +493,14 @@ impl Dinode {
         (start > Self::ID2_OFFSET).then(|| &bytes[start..])
     }
 
+    /// The attributes at the end of the block, to be changed.
+    pub fn inline_xattr_area_mut(&mut self) -> Option<&mut [u8]> {
+        let len = self.inline_xattr_area()?.len();
+        let bytes = self.as_mut_bytes();
+        let start = bytes.len() - len;
+        Some(&mut bytes[start..])
+    }
+
     /// Block of the group that owns the inode's bit.
     pub fn suballoc_group(&self) -> Option<BlockNo> {
         suballoc_group(self.i_suballoc_loc.get(), self.i_blkno.get(), self.i_suballoc_bit.get())

@@ -219,7 +219,8 @@ pub struct XattrBlock {
 impl XattrBlock {
     /// Offset of the check field in the block.
     pub const CHECK_OFFSET: usize = 0x18;
-    const ATTRS_OFFSET: usize = 0x30;
+    /// Offset of the area of attributes, or of the tree root, in the block.
+    pub const AREA_OFFSET: usize = 0x30;
     const LIST_OFFSET: usize = 0x40;
 
     /// `xb_flags`.
@@ -229,7 +230,12 @@ impl XattrBlock {
 
     /// The area of attributes, header first, whatever the flags say.
     pub fn area(&self) -> &[u8] {
-        &self.as_bytes()[Self::ATTRS_OFFSET..]
+        &self.as_bytes()[Self::AREA_OFFSET..]
+    }
+
+    /// The area of attributes, to be changed.
+    pub fn area_mut(&mut self) -> &mut [u8] {
+        &mut self.as_mut_bytes()[Self::AREA_OFFSET..]
     }
 
     /// The root of the tree of buckets, whatever the flags say.

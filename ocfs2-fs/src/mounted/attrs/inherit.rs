@@ -2,10 +2,15 @@
 //!
 //! Source: on-disk reference, section 23; Linux 6.1 kernel behaviour.
 
-use ocfs2_format::InodeNo;
+use ocfs2_format::{FileKind, InodeNo, XattrNamespace};
 
+use super::acl::{self, AclKind};
+use super::store::{self, Change};
+use super::value;
 use crate::error::Result;
 use crate::inode::Inode;
+use crate::meta::Blocks;
+use crate::mounted::space::Need;
 use crate::mounted::{Core, Txn};
 use crate::xattr::Acl;
 
@@ -23,21 +28,36 @@ pub(crate) struct Inherited {
 }
 
 impl Inherited {
-    /// Clusters, metadata blocks and credits that [`apply_inherited`] may take, to be added to those of the creation.
-    pub(crate) fn cost(&self, _core: &Core) -> InheritCost {
-        InheritCost::default()
+    /// What [`apply_inherited`] may take, to be added to what the creation takes: allocations, and credits beside those
+    /// that [`LockSet::reserve`](crate::mounted::LockSet::reserve) returns.
+    pub(crate) fn cost(&self, core: &Core) -> (Need, u32) {
+        let geometry = core.geometry();
+        let (mut need, mut credits) = (Need::default(), 0);
+        for (_, _, value) in self.attributes() {
+            let (of_value, of_blocks) = value::need(geometry, value.len());
+            need += of_value;
+            credits += of_blocks;
+        }
+        if need != Need::default() || !self.attributes().is_empty() {
+            // A block of attributes, which small blocks may be too small for.
+            need.blocks += 1;
+            need.clusters += u32::from(!self.labels.is_empty());
+            credits += 2 + geometry.blocks_per_xattr_bucket();
+        }
+        (need, credits)
     }
-}
 
-/// What [`apply_inherited`] may take.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct InheritCost {
-    /// Clusters, for long values.
-    pub(crate) clusters: u32,
-    /// Metadata blocks.
-    pub(crate) blocks: u32,
-    /// Blocks that the transaction changes, not counting what allocating takes.
-    pub(crate) credits: u32,
+    fn attributes(&self) -> Vec<(XattrNamespace, &[u8], Vec<u8>)> {
+        let acls = [(AclKind::Access, &self.access), (AclKind::Default, &self.default)];
+        let acls = acls
+            .into_iter()
+            .filter_map(|(kind, acl)| Some((kind.namespace(), &[][..], acl::to_disk(acl.as_ref()?))));
+        let labels = self
+            .labels
+            .iter()
+            .map(|(name, value)| (XattrNamespace::Security, name.as_slice(), value.clone()));
+        acls.chain(labels).collect()
+    }
 }
 
 /// What an inode gets that is made in `parent` with a mode, type bits included. `umask` is left out of the mode unless the
@@ -45,11 +65,29 @@ pub(crate) struct InheritCost {
 ///
 /// # Errors
 /// [`Error::Corrupt`](crate::Error::Corrupt), [`Error::Io`](crate::Error::Io).
-pub(crate) fn inherit(_core: &Core, _parent: &Inode, mode: u32, umask: u32) -> Result<Inherited> {
-    Ok(Inherited {
-        mode: mode & !(umask & 0o777),
+pub(crate) fn inherit(core: &Core, parent: &Inode, mode: u32, umask: u32) -> Result<Inherited> {
+    // The mode holds 16 bits.
+    let kind = FileKind::from_mode(mode as u16);
+    let mut inherited = Inherited {
+        mode,
         ..Inherited::default()
-    })
+    };
+    if kind == Some(FileKind::Symlink) {
+        return Ok(inherited);
+    }
+    let handed_down = match core.options.acl && core.geometry().features.xattr() {
+        true => acl::read(core, parent, AclKind::Default)?,
+        false => None,
+    };
+    let Some(handed_down) = handed_down else {
+        inherited.mode = mode & !(umask & 0o777);
+        return Ok(inherited);
+    };
+    (inherited.access, inherited.mode) = acl::at_create(&handed_down, mode);
+    if kind == Some(FileKind::Directory) {
+        inherited.default = Some(handed_down);
+    }
+    Ok(inherited)
 }
 
 /// Stores what an inode is born with, but for its mode, which the caller puts in the dinode: the last thing done to the
@@ -58,6 +96,15 @@ pub(crate) fn inherit(_core: &Core, _parent: &Inode, mode: u32, umask: u32) -> R
 ///
 /// # Errors
 /// [`Error::NoSpace`](crate::Error::NoSpace), the journal's.
-pub(crate) fn apply_inherited(_txn: &mut Txn<'_>, _inode: InodeNo, _inherited: &Inherited) -> Result<()> {
+pub(crate) fn apply_inherited(txn: &mut Txn<'_>, inode: InodeNo, inherited: &Inherited) -> Result<()> {
+    for (namespace, name, value) in inherited.attributes() {
+        let change = Change {
+            namespace,
+            name,
+            value: Some(&value),
+        };
+        store::make_tree_if_full(txn, inode, &change)?;
+        store::apply(txn, inode, &change)?;
+    }
     Ok(())
 }

@@ -6,7 +6,7 @@
 //! access    who may do what
 //! acl       what ACLs mean: equivalent modes, masks, inheritance
 //! inherit   attributes that an inode is born with
-//! xattr     where an attribute goes: dinode, block, tree of buckets
+//! store     where an attribute goes: dinode, block, tree of buckets
 //! area      bytes of an area of attributes
 //! index     the tree of buckets
 //! value     values in clusters of their own
@@ -15,8 +15,21 @@
 //!
 //! Source: on-disk reference, sections 8, 9, 22, 23 and 37.
 
+mod access;
+mod acl;
+mod area;
+mod index;
 mod inherit;
+mod ops;
+mod set;
+mod store;
+mod value;
 mod wipe;
+
+pub use access::{Caller, MAY_EXECUTE, MAY_READ, MAY_WRITE};
+pub use acl::AclKind;
+pub use ops::XattrMode;
+pub use set::{SetAttributes, SetTime};
 
 pub(crate) use inherit::{Inherited, apply_inherited, inherit};
 pub(crate) use wipe::remove_all;

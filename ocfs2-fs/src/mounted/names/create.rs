@@ -125,13 +125,7 @@ impl FileSystem {
         };
         budget.add((inode, 1));
         budget.add(body.need(core));
-        let cost = inherited.cost(core);
-        let attributes = Need {
-            clusters: cost.clusters,
-            blocks: cost.blocks,
-            ..Need::default()
-        };
-        budget.add((attributes, cost.credits));
+        budget.add(inherited.cost(core));
 
         let mut txn = budget.begin(&mut locks)?;
         let at = txn.alloc_inode(dir)?;
