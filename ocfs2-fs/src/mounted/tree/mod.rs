@@ -11,6 +11,8 @@ mod cost;
 mod edit;
 mod path;
 mod root;
+#[cfg(test)]
+mod tests;
 
 use ocfs2_format::{BlockNo, ExtentFlags, Geometry, InodeNo};
 
