@@ -3,9 +3,11 @@
 mod bed;
 mod both_ways;
 mod crash;
+mod dirs;
 mod faults;
 mod locks;
 mod model;
 mod mount;
+mod names;
 #[path = "../it/observe.rs"]
 mod observe;
