@@ -315,7 +315,9 @@ impl Txn<'_> {
             self.return_bits(bitmap, group, ((at - range.start) as u16, part as u16))?;
             at += part;
         }
-        lock(&core.space).window_is_off = false;
+        let mut state = lock(&core.space);
+        state.window_is_off = false;
+        state.cannot_grow.clear();
         Ok(())
     }
 }

@@ -50,11 +50,11 @@ impl LockSet<'_> {
         Ok(true)
     }
 
-    /// Gives the clusters of empty groups back to the global bitmap, in all slots. `true` if there were any. Only the
-    /// global bitmap and what comes before it but allocators is locked; allocators that somebody uses are left alone.
+    /// Gives the clusters of empty groups back to the global bitmap, in all slots. `true` if there were any. The global
+    /// bitmap is locked; allocators that somebody else uses are left alone.
     pub(super) fn return_empty_groups(&mut self) -> Result<bool> {
         let core = self.core();
-        if !std::mem::take(&mut lock(&core.space).may_have_empty_groups) {
+        if std::mem::replace(&mut lock(&core.space).no_empty_groups, true) {
             return Ok(false);
         }
         let mut any = false;
@@ -64,7 +64,7 @@ impl LockSet<'_> {
                 let id = core.meta_lock(inode);
                 let is_ours = self.holds(id);
                 if !is_ours && !self.try_take(id, Level::Exclusive)? {
-                    lock(&core.space).may_have_empty_groups = true;
+                    lock(&core.space).no_empty_groups = false;
                     continue;
                 }
                 any |= self.return_empty_groups_of(inode)?;
@@ -82,9 +82,11 @@ impl LockSet<'_> {
         let mut chain = 0;
         loop {
             let allocator = Allocator::read(core, inode)?;
-            // The last group of all is kept.
+            // The last group of all is kept, and what the operation at hand counts on.
+            let bits = u32::from(allocator.parent.clusters_per_group) * u32::from(allocator.parent.bits_per_cluster);
             if usize::from(chain) >= allocator.chains.len()
                 || allocator.clusters <= allocator.parent.clusters_per_group.into()
+                || allocator.free() < self.space.promised(inode).saturating_add(bits)
             {
                 return Ok(any);
             }

@@ -22,7 +22,7 @@ mod tests;
 mod truncate_log;
 mod window;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::{Add, AddAssign};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -114,8 +114,10 @@ pub(crate) struct SpaceState {
     last_groups: HashMap<InodeNo, BlockNo>,
     /// There was no room for a window, and nothing has been freed since.
     window_is_off: bool,
-    /// Some group of a suballocator may have become empty.
-    may_have_empty_groups: bool,
+    /// There was no room for a group of these suballocators, and nothing has been freed since.
+    cannot_grow: HashSet<InodeNo>,
+    /// No group of a suballocator is empty.
+    no_empty_groups: bool,
     /// Blocks that are free as far as the file system goes, but not in their allocators yet.
     deferred: Vec<Deferred>,
 }
@@ -192,8 +194,10 @@ impl Txn<'_> {
         for from_bitmap in [bitmap_first, !bitmap_first] {
             let run = if from_bitmap {
                 self.alloc_from_bitmap(goal, min, max)?
-            } else {
+            } else if self.lock_allocator(self.core().local_alloc_inode()?)? {
                 self.alloc_from_window(owner, goal, min, max)?
+            } else {
+                None
             };
             if let Some(run) = run {
                 return Ok(run);

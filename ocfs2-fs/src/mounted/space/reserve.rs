@@ -21,6 +21,8 @@ use crate::mounted::{Core, Level, LockSet, Txn};
 pub(crate) struct Grant {
     /// Locks that it has taken, and gives back when it is called again.
     locks: Vec<LockId>,
+    /// Bits of suballocators that the transaction counts on.
+    promised: Vec<(InodeNo, u32)>,
     /// Whose inode_alloc inodes come from.
     pub(super) inode_slot: Option<SlotNum>,
     /// Whose extent_alloc blocks come from.
@@ -34,6 +36,12 @@ pub(crate) struct Grant {
 impl Grant {
     pub(super) fn has(&self, id: LockId) -> bool {
         self.locks.contains(&id)
+    }
+
+    /// Free bits that an allocator has to keep.
+    pub(super) fn promised(&self, allocator: InodeNo) -> u32 {
+        let bits = self.promised.iter().filter(|(inode, _)| *inode == allocator);
+        bits.map(|(_, bits)| *bits).sum()
     }
 }
 
@@ -146,6 +154,7 @@ impl LockSet<'_> {
             }
             let inode = core.system.find(file, slot)?;
             self.lock_space(inode)?;
+            self.space.promised.push((inode, wanted));
             if Allocator::read(core, inode)?.free() >= wanted {
                 continue;
             }
@@ -160,7 +169,9 @@ impl LockSet<'_> {
             self.lock_bitmap()?;
             while Allocator::read(core, inode)?.free() < wanted {
                 let clusters = Allocator::read(core, inode)?.parent.clusters_per_group;
-                if !self.with_room(clusters.into(), |locks| locks.grow(file))? {
+                let is_hopeless = lock(&core.space).cannot_grow.contains(&inode);
+                if is_hopeless || !self.with_room(clusters.into(), |locks| locks.grow(file))? {
+                    lock(&core.space).cannot_grow.insert(inode);
                     return Ok(Err(short));
                 }
             }
@@ -240,8 +251,8 @@ impl LockSet<'_> {
         }
         let core = self.core();
         for step in STEPS {
-            let might_have_groups = lock(&core.space).may_have_empty_groups;
-            if !might_have_groups && self.potential()? < clusters.into() {
+            let has_no_groups = lock(&core.space).no_empty_groups;
+            if has_no_groups && self.potential()? < clusters.into() {
                 return Ok(false);
             }
             let try_again = match step {

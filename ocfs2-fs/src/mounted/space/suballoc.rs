@@ -100,7 +100,7 @@ impl Txn<'_> {
         }
         self.return_bits(inode, group.at, (at.bit, 1))?;
         if group.free() + 2 >= group.bits() {
-            lock(&core.space).may_have_empty_groups = true;
+            lock(&core.space).no_empty_groups = false;
         }
         Ok(())
     }

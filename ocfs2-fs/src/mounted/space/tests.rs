@@ -1,10 +1,10 @@
 //! Allocation on volumes in memory: nothing is given twice, nothing is lost, and fsck.ocfs2 agrees.
 
 use std::collections::BTreeMap;
-use std::io::Write;
+use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
-use ocfs2_format::device::{BlockDevice, MemDevice};
+use ocfs2_format::device::{BlockDevice, Durability, MemDevice};
 
 use super::*;
 use crate::mkfs::{self, MkfsOptions, MountMode, Plan};
@@ -53,13 +53,20 @@ fn assert_clean(device: &MemDevice) {
     if ocfs2_testkit::require_tool("fsck.ocfs2").is_none() {
         return;
     }
-    let mut file = tempfile::NamedTempFile::new().unwrap();
-    let mut bytes = vec![0; device.geometry().len as usize];
-    device.read(0, &mut bytes).unwrap();
-    file.write_all(&bytes).unwrap();
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let len = device.geometry().len;
+    file.as_file().set_len(len).unwrap();
+    let mut bytes = vec![0; 1 << 16];
+    for offset in (0..len).step_by(bytes.len()) {
+        device.read(offset, &mut bytes).unwrap();
+        if bytes.iter().any(|&byte| byte != 0) {
+            file.as_file().write_all_at(&bytes, offset).unwrap();
+        }
+    }
     ocfs2_testkit::tools::fsck_clean(file.path());
 }
 
+/// An owner of reservations; that it is no inode does not matter.
 const OWNER: InodeNo = InodeNo(0);
 
 /// Everything that was allocated.
@@ -200,5 +207,309 @@ fn what_is_allocated_and_freed_leaves_a_clean_volume() {
         give_everything(&fs.core, &mut taken);
         fs.unmount().unwrap();
         assert_clean(&device);
+    }
+}
+
+/// What a cluster was given, to be recognised after a crash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Contents {
+    clusters: u32,
+    /// Written through the journal, not to the device.
+    is_meta: bool,
+    mark: u64,
+}
+
+/// Files that are nothing but clusters and marks in them.
+#[derive(Clone, Debug, Default)]
+struct Marked {
+    runs: BTreeMap<u32, Contents>,
+    blocks: Vec<SubBlock>,
+    inodes: Vec<SubBlock>,
+}
+
+struct Model {
+    device: Arc<MemDevice>,
+    fs: FileSystem,
+    now: Marked,
+    /// What there was after each transaction.
+    history: Vec<(ocfs2_journal::Tid, Marked)>,
+    next_mark: u64,
+}
+
+impl Model {
+    fn new(shape: Shape, options: &MountOptions) -> Model {
+        let device = format(shape);
+        let fs = FileSystem::mount(device.clone(), options).unwrap();
+        Model {
+            device,
+            fs,
+            now: Marked::default(),
+            history: Vec::new(),
+            next_mark: 1,
+        }
+    }
+
+    fn first_blocks(&self, start: u32, clusters: u32) -> impl Iterator<Item = BlockNo> + use<> {
+        let geometry = *self.fs.geometry();
+        (start..start + clusters).map(move |cluster| geometry.cluster_to_block(ClusterNo(cluster)))
+    }
+
+    fn committed(&mut self, tid: ocfs2_journal::Tid, then: Marked) {
+        self.now = then.clone();
+        // A transaction that changed nothing has the number of an old one.
+        let last = self.history.last().map(|(tid, _)| *tid);
+        self.history.push((last.map_or(tid, |last| last.max(tid)), then));
+    }
+
+    /// Allocates clusters and writes into them. Returns whether there was room.
+    fn take(&mut self, wanted: u32, is_meta: bool, owner: InodeNo) -> bool {
+        let mut then = self.now.clone();
+        let core = self.fs.core.clone();
+        let mut locks = LockSet::new(&core);
+        let need = Need {
+            clusters: wanted,
+            ..Need::default()
+        };
+        let credits = match locks.reserve(need) {
+            Ok(credits) => credits,
+            Err(Error::NoSpace) => {
+                drop(locks);
+                assert!(free_clusters(&self.fs) < wanted.into(), "there was room for {wanted}");
+                return false;
+            }
+            Err(error) => panic!("{error}"),
+        };
+        let mut txn = locks.begin(credits + if is_meta { wanted } else { 0 }).unwrap();
+        let mut left = wanted;
+        while left > 0 {
+            let run = txn.alloc_clusters(owner, None, 1, left).unwrap();
+            left -= run.clusters;
+            let mark = self.next_mark;
+            self.next_mark += 1;
+            for (start, contents) in &then.runs {
+                let apart = start + contents.clusters <= run.start.0 || run.start.0 + run.clusters <= *start;
+                assert!(apart, "{run:?} was taken: {start} {contents:?}");
+            }
+            for block in self.first_blocks(run.start.0, run.clusters) {
+                let size = core.geometry().block_size();
+                if is_meta {
+                    txn.create_tail(block).unwrap()[..8].copy_from_slice(&mark.to_le_bytes());
+                } else {
+                    let bytes = mark.to_le_bytes().repeat(size / 8);
+                    let offset = core.geometry().block_offset(block).unwrap();
+                    self.device.write(offset, &bytes, Durability::Cached).unwrap();
+                }
+            }
+            let clusters = run.clusters;
+            then.runs.insert(
+                run.start.0,
+                Contents {
+                    clusters,
+                    is_meta,
+                    mark,
+                },
+            );
+        }
+        let tid = txn.commit().unwrap();
+        drop(locks);
+        self.committed(tid, then);
+        true
+    }
+
+    fn give(&mut self, index: usize, how_many: usize) {
+        let mut then = self.now.clone();
+        let starts: Vec<u32> = then.runs.keys().copied().skip(index).take(how_many).collect();
+        let core = self.fs.core.clone();
+        let mut locks = LockSet::new(&core);
+        let need = Need {
+            frees: starts.len() as u32,
+            ..Need::default()
+        };
+        let credits = locks.reserve(need).unwrap();
+        let mut txn = locks.begin(credits).unwrap();
+        for start in starts {
+            let contents = then.runs.remove(&start).unwrap();
+            if contents.is_meta {
+                for block in self.first_blocks(start, contents.clusters) {
+                    txn.forget(block, 1).unwrap();
+                }
+            }
+            txn.free_clusters(ClusterNo(start), contents.clusters).unwrap();
+        }
+        let tid = txn.commit().unwrap();
+        drop(locks);
+        self.committed(tid, then);
+    }
+
+    fn take_blocks(&mut self, blocks: u32, inodes: u32) -> bool {
+        let mut then = self.now.clone();
+        let core = self.fs.core.clone();
+        let mut locks = LockSet::new(&core);
+        let need = Need {
+            blocks,
+            inodes,
+            ..Need::default()
+        };
+        let credits = match locks.reserve(need) {
+            Ok(credits) => credits,
+            Err(Error::NoSpace) => return false,
+            Err(error) => panic!("{error}"),
+        };
+        let root = core.superblock().root();
+        let mut txn = locks.begin(credits + blocks + inodes).unwrap();
+        for index in 0..blocks + inodes {
+            let at = if index < blocks {
+                txn.alloc_block().unwrap()
+            } else {
+                txn.alloc_inode(root).unwrap()
+            };
+            let all = then.blocks.iter().chain(&then.inodes);
+            assert!(all.clone().all(|other| other.block != at.block), "{at:?}");
+            txn.create_tail(at.block).unwrap()[..8].copy_from_slice(&at.block.0.to_le_bytes());
+            if index < blocks {
+                &mut then.blocks
+            } else {
+                &mut then.inodes
+            }
+            .push(at);
+        }
+        let tid = txn.commit().unwrap();
+        drop(locks);
+        self.committed(tid, then);
+        true
+    }
+
+    fn give_blocks(&mut self, from_blocks: usize, from_inodes: usize) {
+        let mut then = self.now.clone();
+        for at in then.blocks.split_off(from_blocks.min(then.blocks.len())) {
+            give_block(&self.fs.core, at).unwrap();
+        }
+        let core = self.fs.core.clone();
+        for at in then.inodes.split_off(from_inodes.min(then.inodes.len())) {
+            give_inode(&core, at).unwrap();
+        }
+        // Several transactions: what is durable of them cannot be told, unless all of it is.
+        let tid = core.journal().unwrap().commit().unwrap();
+        self.committed(tid, then);
+    }
+
+    /// What a crash now leaves.
+    fn crash(&self) -> (Arc<MemDevice>, Marked) {
+        let journal = self.fs.core.journal().unwrap();
+        let durable = self.history.iter().rev().find(|(tid, _)| journal.is_durable(*tid));
+        let marked = durable.map(|(_, marked)| marked.clone()).unwrap_or_default();
+        (Arc::new(self.device.snapshot()), marked)
+    }
+
+    /// Recovers a crashed volume: everything that was durable is there, nothing else is taken, and it is clean when all
+    /// has been given back.
+    fn check_crash(&self, used_before: u64, options: &MountOptions, fsck: bool) {
+        let (device, then) = self.crash();
+        let fs = FileSystem::mount(device.clone(), options).unwrap();
+        let geometry = *fs.geometry();
+        for (&start, contents) in &then.runs {
+            for block in self.first_blocks(start, contents.clusters) {
+                let mut mark = vec![0; geometry.block_size()];
+                device.read(geometry.block_offset(block).unwrap(), &mut mark).unwrap();
+                assert_eq!(mark[..8], contents.mark.to_le_bytes(), "block {block} of {contents:?}");
+            }
+        }
+        let counts = |fs: &FileSystem| u64::from(geometry.clusters) - free_clusters(fs) - groups_clusters(&fs.core);
+        let taken: u64 = then.runs.values().map(|contents| u64::from(contents.clusters)).sum();
+        assert_eq!(counts(&fs), used_before + taken);
+        let mut taken = Taken {
+            runs: then
+                .runs
+                .iter()
+                .map(|(&start, contents)| (start, contents.clusters))
+                .collect(),
+            blocks: then.blocks,
+            inodes: then.inodes,
+        };
+        give_everything(&fs.core, &mut taken);
+        assert_eq!(counts(&fs), used_before);
+        fs.unmount().unwrap();
+        if fsck {
+            assert_clean(&device);
+        }
+    }
+}
+
+/// Clusters of the groups of all suballocators.
+fn groups_clusters(core: &Core) -> u64 {
+    let mut sum = 0;
+    for file in [SystemFile::InodeAlloc, SystemFile::ExtentAlloc] {
+        for slot in (0..core.geometry().max_slots).map(SlotNum) {
+            let inode = core.system.find(file, slot).unwrap();
+            sum += u64::from(core.read_inode(inode).unwrap().clusters());
+        }
+    }
+    sum
+}
+
+fn run_model(seed: u64, shape: Shape, options: &MountOptions, steps: u32, checks: u32) {
+    let mut rng = fastrand::Rng::with_seed(seed);
+    let mut model = Model::new(shape, options);
+    let fs = model.fs.clone();
+    let used_before = u64::from(fs.geometry().clusters) - free_clusters(&fs) - groups_clusters(&fs.core);
+    let mut full = false;
+    for step in 0..steps {
+        let runs = model.now.runs.len();
+        match rng.u32(..100) {
+            0..45 => {
+                let most = if full {
+                    4
+                } else {
+                    1 + (fs.geometry().clusters / 40).min(300)
+                };
+                let is_meta = rng.u32(..4) == 0;
+                let wanted = rng.u32(1..=if is_meta { most.min(8) } else { most });
+                full = !model.take(wanted, is_meta, InodeNo(rng.u64(..6)));
+            }
+            45..75 if runs > 0 => {
+                let many = if full {
+                    rng.usize(1..=runs.min(30))
+                } else {
+                    rng.usize(1..=3)
+                };
+                model.give(rng.usize(..runs), many);
+                full = false;
+            }
+            75..88 => {
+                model.take_blocks(rng.u32(..6), rng.u32(..3));
+            }
+            88..92 => {
+                let (blocks, inodes) = (model.now.blocks.len(), model.now.inodes.len());
+                model.give_blocks(
+                    blocks - rng.usize(..=blocks.min(20)),
+                    inodes - rng.usize(..=inodes.min(10)),
+                );
+            }
+            92..95 => drop(fs.core.journal().unwrap().commit().unwrap()),
+            95 => fs.core.journal().unwrap().checkpoint().unwrap(),
+            96 => {
+                fs.trim(0..u64::MAX, 0).unwrap();
+            }
+            97.. => fs.core.release_space().unwrap(),
+            _ => {}
+        }
+        if (step + 1) % (steps / checks) == 0 {
+            model.check_crash(used_before, options, false);
+        }
+    }
+    fs.core.journal().unwrap().commit().unwrap();
+    model.check_crash(used_before, options, true);
+}
+
+#[test]
+fn nothing_is_given_twice_or_lost_and_crashes_bring_back_what_was_durable() {
+    for (index, &shape) in SHAPES.iter().enumerate() {
+        for local_alloc_mib in [None, Some(0), Some(2)] {
+            let mut options = options();
+            options.local_alloc_mib = local_alloc_mib;
+            let seed = 4711 + index as u64;
+            println!("seed {seed} {shape:?} {local_alloc_mib:?}");
+            run_model(seed, shape, &options, 300, 6);
+        }
     }
 }

@@ -4,6 +4,7 @@
 
 use ocfs2_format::{ClusterNo, Contents, InodeNo, SlotNum, SystemFile, TruncateRec};
 
+use super::lock;
 use crate::error::{Error, Result};
 use crate::inode::Inode;
 use crate::meta::Blocks;
@@ -107,6 +108,7 @@ impl Txn<'_> {
         if !merges && log.room() == 0 {
             return Ok(false);
         }
+        lock(&self.core().space).cannot_grow.clear();
         let on_disk = self.dinode(inode)?.truncate_log_mut();
         // At most `tl_count`.
         on_disk.tl_used.set(index as u16 + 1);
