@@ -3,6 +3,9 @@
 mod bed;
 mod both_ways;
 mod crash;
+mod data;
+mod data_kernel;
+mod data_model;
 mod dirs;
 mod faults;
 mod locks;

@@ -114,15 +114,15 @@ pub(crate) fn allocate(core: &Core, file: FileId, range: Range<u64>, mode: Alloc
         AllocateMode::ZeroRange | AllocateMode::ZeroRangeKeepSize => unwrite(&mut locks, file.inode, start, end)?,
         AllocateMode::Extend | AllocateMode::KeepSize | AllocateMode::Unshare => {}
     }
-    let (from, to) = clusters_of(core.geometry(), start, end);
-    fill_holes(&mut locks, file.inode, from, to)?;
-    if mode == AllocateMode::Unshare {
-        unshare(&mut locks, file.inode, from, to)?;
-    }
     if size > inode.size() {
         zero_written(&mut locks, file.inode, inode.size(), size)?;
     }
-    truncate::set_size(&mut locks, file.inode, size)
+    let (from, to) = clusters_of(core.geometry(), start, end);
+    fill_holes(&mut locks, &inode, from, to, size)?;
+    if mode == AllocateMode::Unshare {
+        unshare(&mut locks, file.inode, from, to)?;
+    }
+    Ok(())
 }
 
 /// Clusters that lie in a range as a whole, and whether there are any.
@@ -218,14 +218,18 @@ fn unshare(locks: &mut LockSet<'_>, number: InodeNo, from: u64, to: u64) -> Resu
     Ok(())
 }
 
-/// Allocates what is not allocated of a range of clusters, as unwritten extents. If not all of it can be had, none is.
-fn fill_holes(locks: &mut LockSet<'_>, number: InodeNo, from: u64, to: u64) -> Result<()> {
+/// Allocates what is not allocated of a range of clusters, as unwritten extents, and makes the file as long as `size`. If
+/// not all of it can be had, none is, and the size stays.
+fn fill_holes(locks: &mut LockSet<'_>, inode: &Inode, from: u64, to: u64, size: u64) -> Result<()> {
+    let number = inode.number();
     let mut added = Vec::new();
-    let filled = try_fill_holes(locks, number, from, to, &mut added);
+    let filled = try_fill_holes(locks, number, (from, to), size, &mut added);
     if filled.is_err() {
         for (cpos, clusters) in added.into_iter().rev() {
             // The first failure is the one to be told.
-            let _ = release(locks, number, cpos, clusters, &mut |_, _| {});
+            let _ = release(locks, number, cpos, clusters, &mut |dinode, _| {
+                dinode.i_size.set(inode.size());
+            });
         }
     }
     filled
@@ -234,8 +238,8 @@ fn fill_holes(locks: &mut LockSet<'_>, number: InodeNo, from: u64, to: u64) -> R
 fn try_fill_holes(
     locks: &mut LockSet<'_>,
     number: InodeNo,
-    from: u64,
-    to: u64,
+    (from, to): (u64, u64),
+    size: u64,
     added: &mut Vec<(u32, u32)>,
 ) -> Result<()> {
     let core = locks.core();
@@ -249,9 +253,12 @@ fn try_fill_holes(
             continue;
         }
         let wanted = (run.end - run.cpos).min(MAX_RECORD.into()) as u32;
-        let got = add_unwritten(locks, &inode, cpos as u32, wanted)?;
+        let got = add_unwritten(locks, &inode, cpos as u32, wanted, size)?;
         added.push((cpos as u32, got));
         cpos += u64::from(got);
+    }
+    if added.is_empty() || core.read_inode(number)?.size() != size {
+        truncate::set_size(locks, number, size)?;
     }
     Ok(())
 }
@@ -259,13 +266,15 @@ fn try_fill_holes(
 /// Records that one transaction of a preallocation inserts at most.
 const PIECES: u32 = 16;
 
-/// Puts unwritten clusters into a hole. Returns how many, which may be fewer than wanted where free space is in pieces.
-fn add_unwritten(locks: &mut LockSet<'_>, inode: &Inode, cpos: u32, wanted: u32) -> Result<u32> {
+/// Puts unwritten clusters into a hole, and lets the file grow over them up to `size`: after a crash, no clusters are
+/// behind the end that nobody wanted there. Returns how many clusters, which may be fewer than wanted where free space is
+/// in pieces.
+fn add_unwritten(locks: &mut LockSet<'_>, inode: &Inode, cpos: u32, wanted: u32, size: u64) -> Result<u32> {
     let core = locks.core();
     let number = inode.number();
     let cost = tree::cost_from(core, Root::Data(number), cpos, PIECES)?;
     let mut goal = map::goal(core, inode, cpos.into())?;
-    let mut credits = cost.credits + locks.quota(inode.uid(), inode.gid())?;
+    let mut credits = cost.credits + 1 + locks.quota(inode.uid(), inode.gid())?;
     credits += locks.reserve(Need {
         clusters: wanted,
         blocks: cost.blocks,
@@ -283,6 +292,13 @@ fn add_unwritten(locks: &mut LockSet<'_>, inode: &Inode, cpos: u32, wanted: u32)
     }
     let bytes = core.geometry().clusters_to_bytes(got) as i64;
     txn.charge(inode.uid(), inode.gid(), Charge { bytes, inodes: 0 })?;
+    let now = txn.now();
+    let reached = size.min(core.geometry().clusters_to_bytes(cpos + got));
+    let dinode = txn.dinode(number)?;
+    if dinode.i_size.get() < reached {
+        dinode.i_size.set(reached);
+    }
+    times::modified(dinode, now);
     txn.commit()?;
     Ok(got)
 }

@@ -16,7 +16,7 @@ use crate::mounted::tree::{self, Root};
 use crate::mounted::{Charge, Core, Level, LockSet, Need, Txn, refcount};
 
 /// Records that one step of a removal takes out, where the truncate log has room for as many.
-const RECORDS: u32 = 128;
+const RECORDS: u32 = 256;
 
 /// Clusters that one step of the removal of a directory takes out: each of their blocks has to be forgotten.
 const FORGOTTEN_CLUSTERS: u32 = 1024;

@@ -117,7 +117,7 @@ fn write_locked(locks: &mut LockSet<'_>, inode: &Inode, offset: u64, payload: &P
     match steps(locks, number, offset, len, payload) {
         Err(error) if offset > size && !core.geometry().features.sparse() => {
             // The gap was filled for nothing; the first failure is the one to be told.
-            let _ = truncate::truncate(locks, number, size);
+            let _ = truncate(locks, number, size);
             Err(error)
         }
         written => written,
