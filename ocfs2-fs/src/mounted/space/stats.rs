@@ -96,13 +96,8 @@ impl FileSystem {
         };
         locks.take(turn, Level::Exclusive)?;
         let bitmap = core.bitmap_inode()?;
-        // What was freed a moment ago belongs to it.
-        let log = core.truncate_log_inode()?;
-        locks.take(core.meta_lock(log), Level::Exclusive)?;
-        locks.take(core.meta_lock(bitmap), Level::Exclusive)?;
-        locks.flush_truncate_log(core.slot)?;
-        locks.release(core.meta_lock(bitmap));
-        locks.release(core.meta_lock(log));
+        // What was freed a moment ago belongs to it, and what is only set aside.
+        core.release_space()?;
         core.journal()?.commit()?;
         let mut trimmed = 0;
         for index in 0..geometry.cluster_groups() {

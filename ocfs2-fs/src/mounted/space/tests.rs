@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use ocfs2_format::device::{BlockDevice, Durability, MemDevice};
 
+use super::chain::Allocator;
 use super::*;
 use crate::mkfs::{self, MkfsOptions, MountMode, Plan};
 use crate::mounted::{FileSystem, MountOptions};
@@ -512,4 +513,283 @@ fn nothing_is_given_twice_or_lost_and_crashes_bring_back_what_was_durable() {
             run_model(seed, shape, &options, 300, 6);
         }
     }
+}
+
+/// A small volume, for tests that fill it.
+const TINY: Shape = (24, 4096, 4096, 1, "");
+
+#[test]
+fn the_last_free_cluster_can_be_allocated_and_a_failure_leaves_no_trace() {
+    for shape in [TINY, (20, 512, 4096, 1, ""), (40, 4096, 65536, 2, "metaecc")] {
+        for local_alloc_mib in [None, Some(0)] {
+            let mut options = options();
+            options.local_alloc_mib = local_alloc_mib;
+            let device = format(shape);
+            let fs = FileSystem::mount(device.clone(), &options).unwrap();
+            let mut taken = Taken::default();
+            let all = free_clusters(&fs);
+            // What is freed on the way has to come back too.
+            take_clusters(&fs.core, all as u32 / 3, &mut taken).unwrap();
+            let some: Vec<_> = std::mem::take(&mut taken.runs).into_iter().collect();
+            give_clusters(&fs.core, &some).unwrap();
+            while free_clusters(&fs) > 0 {
+                let wanted = free_clusters(&fs).min(5) as u32;
+                take_clusters(&fs.core, wanted, &mut taken).unwrap();
+            }
+            assert_eq!(taken.clusters(), all);
+            let refused = take_clusters(&fs.core, 1, &mut taken);
+            assert!(matches!(refused, Err(Error::NoSpace)), "{refused:?}");
+            let (&start, &len) = taken.runs.last_key_value().unwrap();
+            taken.runs.remove(&start);
+            give_clusters(&fs.core, &[(start, len)]).unwrap();
+            let refused = take_clusters(&fs.core, len + 1, &mut taken);
+            assert!(matches!(refused, Err(Error::NoSpace)), "{refused:?}");
+            take_clusters(&fs.core, len, &mut taken).unwrap();
+            give_everything(&fs.core, &mut taken);
+            assert_eq!(free_clusters(&fs), all);
+            fs.unmount().unwrap();
+            assert_clean(&device);
+        }
+    }
+}
+
+/// Fills a volume and makes holes of so many clusters in it.
+fn fragment(fs: &FileSystem, hole: u32, taken: &mut Taken) {
+    while free_clusters(fs) > 0 {
+        take_clusters(&fs.core, free_clusters(fs).min(300) as u32, taken).unwrap();
+    }
+    let runs = std::mem::take(&mut taken.runs);
+    let mut holes = Vec::new();
+    for cluster in runs.iter().flat_map(|(&start, &len)| start..start + len) {
+        if cluster % (hole + 1) == 0 {
+            taken.runs.insert(cluster, 1);
+        } else {
+            holes.push((cluster, 1));
+        }
+    }
+    for part in holes.chunks(30) {
+        give_clusters(&fs.core, part).unwrap();
+    }
+}
+
+fn groups_in_pieces(fs: &FileSystem, file: SystemFile) -> usize {
+    let core = &fs.core;
+    let allocator = Allocator::read(&**core, core.system.find(file, core.slot).unwrap()).unwrap();
+    (0..allocator.parent.chains)
+        .flat_map(|chain| allocator.walk(&**core, chain).collect::<Vec<_>>())
+        .filter(|group| group.as_ref().unwrap().desc().extents().is_some())
+        .count()
+}
+
+#[test]
+fn suballocators_grow_by_groups_in_pieces_where_no_run_is_long_enough() {
+    let shape = (24, 4096, 4096, 1, "");
+    let device = format(shape);
+    let fs = mount(&device);
+    let mut taken = Taken::default();
+    // Nothing is left in the groups that mkfs has made.
+    while take_blocks(&fs.core, 50, 10, &mut taken).is_ok() && free_clusters(&fs) > 2000 {}
+    fragment(&fs, 20, &mut taken);
+    let before = (taken.blocks.len(), taken.inodes.len());
+    while take_blocks(&fs.core, 40, 40, &mut taken).is_ok() {}
+    assert!(groups_in_pieces(&fs, SystemFile::ExtentAlloc) + groups_in_pieces(&fs, SystemFile::InodeAlloc) > 0);
+    assert!(taken.blocks.len() > before.0 && taken.inodes.len() > before.1);
+    assert!(taken.blocks.iter().chain(&taken.inodes).any(|block| block.loc != 0));
+    give_everything(&fs.core, &mut taken);
+    fs.unmount().unwrap();
+    assert_clean(&device);
+}
+
+#[test]
+fn blocks_come_from_other_slots_when_nothing_else_is_left_and_go_back_there() {
+    let device = format((32, 1024, 4096, 3, "nodiscontig-bg"));
+    for slot in [1, 2] {
+        let mut options = options();
+        options.preferred_slot = Some(SlotNum(slot));
+        let fs = FileSystem::mount(device.clone(), &options).unwrap();
+        let mut taken = Taken::default();
+        take_blocks(&fs.core, 1, 0, &mut taken).unwrap();
+        give_everything(&fs.core, &mut taken);
+        fs.unmount().unwrap();
+    }
+    let fs = mount(&device);
+    let mut taken = Taken::default();
+    fragment(&fs, 1, &mut taken);
+    while take_blocks(&fs.core, 1, 0, &mut taken).is_ok() {}
+    let slots: std::collections::BTreeSet<u16> = taken.blocks.iter().map(|block| block.slot.0).collect();
+    assert_eq!(slots.into_iter().collect::<Vec<_>>(), [0, 1, 2]);
+    give_everything(&fs.core, &mut taken);
+    fs.unmount().unwrap();
+    assert_clean(&device);
+}
+
+#[test]
+fn empty_groups_go_back_to_the_bitmap_when_clusters_are_short() {
+    for features in ["", "nodiscontig-bg"] {
+        let device = format((32, 1024, 4096, 1, features));
+        let fs = mount(&device);
+        let mut taken = Taken::default();
+        let all = free_clusters(&fs);
+        while free_clusters(&fs) > all / 3 {
+            take_blocks(&fs.core, 20, 10, &mut taken).unwrap();
+        }
+        for at in taken.blocks.drain(..) {
+            give_block(&fs.core, at).unwrap();
+        }
+        for at in taken.inodes.drain(..) {
+            give_inode(&fs.core, at).unwrap();
+        }
+        assert!(free_clusters(&fs) <= all / 3);
+        take_clusters(&fs.core, all as u32 / 2, &mut taken).unwrap();
+        give_everything(&fs.core, &mut taken);
+        fs.unmount().unwrap();
+        assert_clean(&device);
+    }
+}
+
+#[test]
+fn a_search_moves_a_group_with_room_to_the_front_of_its_chain() {
+    // Few chains, many groups.
+    let device = format((64, 512, 4096, 1, ""));
+    let fs = mount(&device);
+    let mut taken = Taken::default();
+    while free_clusters(&fs) > 1000 {
+        take_blocks(&fs.core, 60, 60, &mut taken).unwrap();
+    }
+    let chains = |fs: &FileSystem| {
+        let core = &fs.core;
+        let inode = core.system.find(SystemFile::ExtentAlloc, core.slot).unwrap();
+        Allocator::read(&**core, inode).unwrap()
+    };
+    let allocator = chains(&fs);
+    let long = (0..allocator.parent.chains).find(|&chain| allocator.walk(&*fs.core, chain).count() > 1);
+    let long = long.expect("more groups than chains");
+    let tail = allocator.walk(&*fs.core, long).last().unwrap().unwrap().at;
+    // Only the last group of that chain has room.
+    while allocator.free() > 0 && take_blocks(&fs.core, 1, 0, &mut taken).is_ok() && chains(&fs).free() > 0 {}
+    let range = tail.0..tail.0 + 2048;
+    let index = taken
+        .blocks
+        .iter()
+        .position(|block| range.contains(&block.block.0))
+        .unwrap();
+    give_block(&fs.core, taken.blocks.swap_remove(index)).unwrap();
+    lock(&fs.core.space).last_groups.clear();
+    take_blocks(&fs.core, 1, 0, &mut taken).unwrap();
+    assert_eq!(chains(&fs).chains[usize::from(long)].1, tail);
+    give_everything(&fs.core, &mut taken);
+    fs.unmount().unwrap();
+    assert_clean(&device);
+}
+
+#[test]
+fn threads_allocate_and_free_at_the_same_time() {
+    for shape in [(48, 4096, 4096, 2, ""), (32, 512, 4096, 3, "metaecc")] {
+        let device = format(shape);
+        let fs = FileSystem::mount(device.clone(), &MountOptions::default()).unwrap();
+        let before = free_clusters(&fs) + groups_clusters(&fs.core);
+        let all: Vec<Taken> = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..4)
+                .map(|thread| {
+                    let fs = fs.clone();
+                    scope.spawn(move || {
+                        let mut rng = fastrand::Rng::with_seed(thread);
+                        let mut taken = Taken::default();
+                        for _ in 0..60 {
+                            match rng.u32(..6) {
+                                0 | 1 => drop(take_clusters(&fs.core, rng.u32(1..200), &mut taken)),
+                                2 => drop(take_blocks(&fs.core, rng.u32(1..8), rng.u32(..4), &mut taken)),
+                                3 => {
+                                    let runs: Vec<_> = taken.runs.iter().take(2).map(|(&a, &b)| (a, b)).collect();
+                                    give_clusters(&fs.core, &runs).unwrap();
+                                    taken.runs.retain(|start, _| runs.iter().all(|run| run.0 != *start));
+                                }
+                                4 => taken
+                                    .blocks
+                                    .drain(..)
+                                    .take(5)
+                                    .for_each(|at| give_block(&fs.core, at).unwrap()),
+                                _ => taken.inodes.drain(..).for_each(|at| give_inode(&fs.core, at).unwrap()),
+                            }
+                        }
+                        taken
+                    })
+                })
+                .collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        let mut together = Taken::default();
+        for mut taken in all {
+            for (start, clusters) in std::mem::take(&mut taken.runs) {
+                let start = ClusterNo(start);
+                together.add_run(ClusterRun { start, clusters });
+            }
+            together.blocks.append(&mut taken.blocks);
+            together.inodes.append(&mut taken.inodes);
+        }
+        give_everything(&fs.core, &mut together);
+        assert_eq!(free_clusters(&fs) + groups_clusters(&fs.core), before);
+        fs.unmount().unwrap();
+        assert_clean(&device);
+    }
+}
+
+#[test]
+fn a_trim_discards_what_is_free_and_nothing_else() {
+    let device = format(TINY);
+    let fs = mount(&device);
+    let geometry = *fs.geometry();
+    let mut taken = Taken::default();
+    take_clusters(&fs.core, 100, &mut taken).unwrap();
+    let ones = vec![1; geometry.cluster_size() as usize];
+    let last = u64::from(geometry.clusters) - 1;
+    for cluster in taken.runs.iter().flat_map(|(&start, &len)| start..start + len) {
+        device
+            .write(u64::from(cluster) << 12, &ones, Durability::Cached)
+            .unwrap();
+    }
+    device.write(last << 12, &ones, Durability::Cached).unwrap();
+    let trimmed = fs.trim(0..u64::MAX, 0).unwrap();
+    assert!(trimmed > 0 && trimmed <= free_clusters(&fs) << 12);
+    let first_byte = |cluster: u64| {
+        let mut bytes = vec![0; 512];
+        device.read(cluster << 12, &mut bytes).unwrap();
+        bytes[0]
+    };
+    assert!(taken.runs.iter().all(|(&start, _)| first_byte(start.into()) == 1));
+    assert_eq!(first_byte(last), 0);
+    assert_eq!(fs.trim(0..u64::MAX, 1 << 30).unwrap(), 0);
+    assert!(fs.trim(0..100, 0).is_err());
+    give_everything(&fs.core, &mut taken);
+    fs.unmount().unwrap();
+    assert_clean(&device);
+}
+
+#[test]
+fn a_slot_that_crashed_is_recovered_by_another() {
+    let device = format((64, 4096, 4096, 2, ""));
+    let mut slot_1 = options();
+    slot_1.preferred_slot = Some(SlotNum(1));
+    let fs = FileSystem::mount(device.clone(), &slot_1).unwrap();
+    assert_eq!(fs.slot(), SlotNum(1));
+    let all = free_clusters(&fs);
+    let mut taken = Taken::default();
+    take_clusters(&fs.core, 50, &mut taken).unwrap();
+    let (&start, _) = taken.runs.first_key_value().unwrap();
+    give_clusters(&fs.core, &[(start, 1)]).unwrap();
+    fs.core.journal().unwrap().commit().unwrap();
+    let crashed = Arc::new(device.snapshot());
+    let mut rest = taken
+        .runs
+        .remove(&start)
+        .map(|len| (start + 1, len - 1))
+        .into_iter()
+        .collect::<Vec<_>>();
+    rest.extend(taken.runs.iter().map(|(&start, &len)| (start, len)));
+    let fs = mount(&crashed);
+    assert_eq!(free_clusters(&fs), all - 49);
+    give_clusters(&fs.core, &rest).unwrap();
+    assert_eq!(free_clusters(&fs), all);
+    fs.unmount().unwrap();
+    assert_clean(&crashed);
 }
