@@ -30,7 +30,7 @@ struct NewPlace {
     name: Vec<u8>,
 }
 
-fn path(bytes: &[u8]) -> &Path {
+pub(super) fn path(bytes: &[u8]) -> &Path {
     Path::new(OsStr::from_bytes(if bytes.is_empty() { b"/" } else { bytes }))
 }
 
@@ -69,7 +69,7 @@ impl World {
         self.fs.as_ref().expect("the volume is mounted between operations")
     }
 
-    fn pick(&self, n: u32, want: impl Fn(&Node) -> bool) -> Option<Place> {
+    pub(super) fn pick(&self, n: u32, want: impl Fn(&Node) -> bool) -> Option<Place> {
         let mut places = self.tree.places();
         places.retain(|place| want(self.tree.node(place.node)));
         let count = places.len();
@@ -116,7 +116,7 @@ impl World {
 
     /// Compares how an operation ended with how it should have. `true` if it was done.
     #[track_caller]
-    fn agree<T>(&self, op: &Op, result: &Result<T>, expected: i32) -> bool {
+    pub(super) fn agree<T>(&self, op: &Op, result: &Result<T>, expected: i32) -> bool {
         let found = errno(result);
         // A volume that runs full is not modelled; that nothing has changed then is.
         if found == ENOSPC && expected == 0 {

@@ -3,19 +3,118 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use ocfs2_fs::FileSystem;
+use ocfs2_fs::{Error, FileSystem, Result, SetAttributes, XattrMode};
 
-use super::apply::World;
+use super::apply::{World, path};
 use super::ops::Op;
+use super::tree::{Kind, Node, Place};
+
+const ENODATA: i32 = 61;
 
 impl World {
-    pub(super) fn set_mode(&mut self, _op: &Op, _a: u32, _mode: u32) {}
-    pub(super) fn set_owner(&mut self, _op: &Op, _a: u32, _uid: u32, _gid: u32) {}
-    pub(super) fn set_xattr(&mut self, _op: &Op, _a: u32, _name: u32, _len: usize, _fill: u8) {}
-    pub(super) fn remove_xattr(&mut self, _op: &Op, _a: u32, _name: u32) {}
+    fn set_attributes(&self, place: &Place, change: &SetAttributes) -> Result<()> {
+        let inode = self.fs().symlink_metadata(path(&place.path))?;
+        self.fs().set_attributes(inode.number(), change).map(drop)
+    }
+
+    pub(super) fn set_mode(&mut self, op: &Op, a: u32, mode: u32) {
+        let Some(place) = self.pick(a, |node| !matches!(node.kind, Kind::Symlink(_))) else {
+            return;
+        };
+        // Bits that a write takes away again are another test's.
+        let mode = mode
+            & if self.tree.node(place.node).is_dir() {
+                0o1777
+            } else {
+                0o777
+            };
+        let mut change = SetAttributes::default();
+        change.mode = Some(mode);
+        let result = self.set_attributes(&place, &change);
+        if self.agree(op, &result, 0) {
+            self.tree.node_mut(place.node).mode = mode;
+        }
+    }
+
+    pub(super) fn set_owner(&mut self, op: &Op, a: u32, uid: u32, gid: u32) {
+        let Some(place) = self.pick(a, |_| true) else { return };
+        let mut change = SetAttributes::default();
+        (change.uid, change.gid) = (Some(uid), Some(gid));
+        let result = self.set_attributes(&place, &change);
+        if self.agree(op, &result, 0) {
+            let node = self.tree.node_mut(place.node);
+            (node.uid, node.gid) = (uid, gid);
+        }
+    }
+
+    fn pick_with_xattrs(&self, a: u32) -> Option<Place> {
+        self.pick(a, |node: &Node| {
+            matches!(node.kind, Kind::File(_) | Kind::Dir(_) | Kind::Symlink(_))
+        })
+    }
+
+    pub(super) fn set_xattr(&mut self, op: &Op, a: u32, name: u32, len: usize, fill: u8) {
+        let Some(place) = self.pick_with_xattrs(a) else { return };
+        let name = format!("trusted.name-{}", name % 25).into_bytes();
+        let value = vec![fill; len];
+        let inode = self
+            .fs()
+            .symlink_metadata(path(&place.path))
+            .expect("an inode can be read");
+        let result = self.fs().set_xattr(inode.number(), &name, &value, XattrMode::Set);
+        if self.without_xattrs(&result) {
+            return;
+        }
+        if self.agree(op, &result, 0) {
+            self.tree.node_mut(place.node).xattrs.insert(name, value);
+        }
+    }
+
+    pub(super) fn remove_xattr(&mut self, op: &Op, a: u32, name: u32) {
+        let Some(place) = self.pick_with_xattrs(a) else { return };
+        let names = &self.tree.node(place.node).xattrs;
+        // One that is there, mostly.
+        let name = match names.keys().nth(name as usize % (names.len() + 1)) {
+            Some(name) => name.clone(),
+            None => b"trusted.missing".to_vec(),
+        };
+        let expected = if names.contains_key(&name) { 0 } else { ENODATA };
+        let inode = self
+            .fs()
+            .symlink_metadata(path(&place.path))
+            .expect("an inode can be read");
+        let result = self.fs().remove_xattr(inode.number(), &name);
+        if self.without_xattrs(&result) {
+            return;
+        }
+        if self.agree(op, &result, expected) {
+            self.tree.node_mut(place.node).xattrs.remove(&name);
+        }
+    }
+
+    /// Volumes may be made without attributes.
+    fn without_xattrs(&self, result: &Result<()>) -> bool {
+        let refused = matches!(result, Err(Error::NoFeature { .. }));
+        assert_eq!(
+            refused,
+            !self.fs().geometry().features.xattr(),
+            "attributes and the feature go together"
+        );
+        refused
+    }
+
     pub(super) fn reflink(&mut self, _op: &Op, _a: u32, _b: u32, _name: u32) {}
 }
 
-pub(super) fn all_xattrs(_fs: &FileSystem, _path: &Path) -> BTreeMap<Vec<u8>, Vec<u8>> {
-    BTreeMap::new()
+pub(super) fn all_xattrs(fs: &FileSystem, path: &Path) -> BTreeMap<Vec<u8>, Vec<u8>> {
+    if !fs.geometry().features.xattr() {
+        return BTreeMap::new();
+    }
+    let inode = fs.symlink_metadata(path).expect("an inode can be read").number();
+    let names = fs.xattr_names(inode).expect("attributes can be listed");
+    let pairs = names.into_iter().map(|name| {
+        let value = fs.xattr(inode, &name).expect("an attribute can be read");
+        (name, value)
+    });
+    pairs.collect()
 }
