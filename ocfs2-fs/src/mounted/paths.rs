@@ -92,18 +92,22 @@ impl FileSystem {
     pub fn open(&self, path: impl AsRef<Path>, how: &OpenHow) -> Result<OpenFile> {
         let path = path.as_ref();
         how.check()?;
-        let inode = match self.metadata(path) {
-            Ok(_) if how.create_new => return Err(Error::Exists(path.to_owned())),
-            Ok(inode) => inode,
-            Err(Error::NotFound(_)) if how.create || how.create_new => {
-                let (dir, name) = self.parent(path)?;
-                match at(path, self.create_file(dir, &name, &NewInode::with_mode(how.mode))) {
+        let make = || {
+            let (dir, name) = self.parent(path)?;
+            at(path, self.create_file(dir, &name, &NewInode::with_mode(how.mode)))
+        };
+        let inode = if how.create_new {
+            // A symbolic link in its place is something that is there.
+            make()?
+        } else {
+            match self.metadata(path) {
+                Err(Error::NotFound(_)) if how.create => match make() {
                     // Somebody was faster, or the name is a symbolic link that leads nowhere.
-                    Err(Error::Exists(_)) if !how.create_new => self.metadata(path)?,
-                    created => created?,
-                }
+                    Err(Error::Exists(_)) => self.metadata(path)?,
+                    made => made?,
+                },
+                found => found?,
             }
-            Err(error) => return Err(error),
         };
         if inode.kind() == FileKind::Directory {
             return Err(Error::IsADirectory(path.to_owned()));

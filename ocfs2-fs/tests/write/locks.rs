@@ -17,7 +17,7 @@ use ocfs2_format::{InodeNo, LockId, LockKind, Structure};
 use ocfs2_fs::{FileSystem, MountOptions, SurveyOptions, Touch, Volume};
 
 use crate::bed::{Bed, SHAPES};
-use crate::model::apply::World;
+use crate::model::apply::{ROOT, World};
 use crate::model::ops::random_ops;
 
 /// Who owns each block of metadata, and what it is.
@@ -79,12 +79,12 @@ fn no_block_is_touched_without_its_lock() {
     for &shape in SHAPES {
         let bed = Bed::new(shape);
         let fs = bed.mount();
-        fs.remove_dir("/lost+found").expect("an empty directory can be removed");
+        fs.create_dir(ROOT).expect("a directory can be made");
         fs.unmount().expect("the volume can be unmounted");
         let mut options = MountOptions::default();
         options.commit_interval = None;
         let (fs, log) = FileSystem::mount_checked(bed.device.clone(), &options).expect("the volume can be mounted");
-        let mut world = World::on(fs, bed.clone(), options, "");
+        let mut world = World::on(fs, bed.clone(), options, ROOT);
         log.take();
         let mut before = owners(&bed.volume());
         let free = unlocked(&bed.volume());

@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use ocfs2_format::FileKind;
-use ocfs2_fs::{FileSystem, Inode, OpenFile, Volume};
+use ocfs2_fs::{DirEntry, FileSystem, Inode, OpenFile, Volume};
 
 use super::tree::{Kind, Node, NodeId, Tree};
 
@@ -56,7 +56,8 @@ impl View for Volume {
         for name in &names {
             let by_index = self.lookup(&inode, name).expect("a name can be looked up");
             let by_scan = self.lookup_linear(&inode, name).expect("a name can be looked up");
-            assert_eq!(by_index, by_scan, "{}", name.escape_ascii());
+            let inode = |entry: Option<DirEntry>| entry.map(|entry| entry.inode());
+            assert_eq!(inode(by_index), inode(by_scan), "{}", name.escape_ascii());
         }
         names
     }
@@ -92,10 +93,10 @@ pub(super) fn volume(volume: &Volume, tree: &Tree) {
     compare(volume, tree);
 }
 
-/// One line for each object of a mounted file system: everything but contents and values.
-pub(crate) fn outline(fs: &FileSystem) -> Vec<String> {
+/// One line for each object of a mounted file system below a directory: everything but contents and values.
+pub(crate) fn outline(fs: &FileSystem, root: &str) -> Vec<String> {
     let mut lines = Vec::new();
-    let mut todo = vec![b"/".to_vec()];
+    let mut todo = vec![root.as_bytes().to_vec()];
     while let Some(at) = todo.pop() {
         let path = Path::new(OsStr::from_bytes(&at));
         let inode = fs.symlink_metadata(path).expect("an inode can be read");
@@ -127,7 +128,7 @@ pub(crate) fn outline(fs: &FileSystem) -> Vec<String> {
 
 /// The same, as the model has it.
 pub(crate) fn outline_of_model(tree: &Tree) -> Vec<String> {
-    let root = (b"/".to_vec(), 0);
+    let root = (tree.root.clone(), 0);
     let places = tree.places().into_iter().map(|place| (place.path, place.node));
     let mut lines: Vec<_> = std::iter::once(root)
         .chain(places)
@@ -221,11 +222,10 @@ fn compare(view: &dyn View, tree: &Tree) {
                     .collect::<Vec<_>>(),
                 "{shown}: names"
             );
-            let prefix = if at == b"/" { Vec::new() } else { at.clone() };
             todo.extend(
                 names
                     .iter()
-                    .map(|(name, &child)| ([prefix.as_slice(), b"/", name].concat(), child)),
+                    .map(|(name, &child)| ([at.as_slice(), b"/", name].concat(), child)),
             );
         }
     }

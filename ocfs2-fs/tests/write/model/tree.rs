@@ -58,7 +58,7 @@ impl Node {
 pub(crate) struct Tree {
     pub(crate) nodes: BTreeMap<NodeId, Node>,
     next: NodeId,
-    /// Path of the root: nothing, or a directory that begins with a slash.
+    /// Path of the root in the volume.
     pub(crate) root: Vec<u8>,
 }
 
