@@ -379,6 +379,8 @@ impl World {
             (RenameMode::Exchange, Some(target)) if below(target, from.dir) => EXDEV_LIKE_INVALID,
             (RenameMode::Exchange, _) => 0,
             (_, Some(target)) if target == from.node => 0,
+            // A directory on the way to what is moved is not empty, whatever is moved.
+            (_, Some(target)) if below(target, from.dir) => ENOTEMPTY,
             (_, Some(target)) if is_dir(from.node) && !is_dir(target) => ENOTDIR,
             (_, Some(target)) if !is_dir(from.node) && is_dir(target) => EISDIR,
             (_, Some(target)) if self.tree.node(target).dir().is_some_and(|names| !names.is_empty()) => ENOTEMPTY,
