@@ -153,6 +153,17 @@ impl FileSystem {
         Ok(copied)
     }
 
+    /// Makes a file that shares all clusters with another, and has its owner, mode, times and attributes. Returns what it
+    /// shares: later writes to either change that one only.
+    ///
+    /// # Errors
+    /// As [`reflink_at`](Self::reflink_at).
+    pub fn reflink(&self, from: impl AsRef<Path>, to: impl AsRef<Path>) -> Result<Inode> {
+        let source = self.metadata(from)?.number();
+        let (dir, name) = self.parent(to)?;
+        self.reflink_at(source, dir, &name, &NewInode::with_mode(0o644), true)
+    }
+
     /// Makes a directory.
     ///
     /// # Errors

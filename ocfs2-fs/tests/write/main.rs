@@ -14,3 +14,4 @@ mod mount;
 mod names;
 #[path = "../it/observe.rs"]
 mod observe;
+mod refcount;

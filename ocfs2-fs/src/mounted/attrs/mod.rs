@@ -8,6 +8,7 @@
 //! inherit   attributes that an inode is born with
 //! store     where an attribute goes: dinode, block, tree of buckets
 //! area      bytes of an area of attributes
+//! copy      giving an inode the attributes of another
 //! index     the tree of buckets
 //! value     values in clusters of their own
 //! wipe      taking all attributes from an inode that is deleted
@@ -18,6 +19,7 @@
 mod access;
 mod acl;
 mod area;
+mod copy;
 mod index;
 mod inherit;
 mod ops;
@@ -31,5 +33,6 @@ pub use acl::AclKind;
 pub use ops::XattrMode;
 pub use set::{SetAttributes, SetTime};
 
+pub(crate) use copy::{copy_all, outside_values, value_root};
 pub(crate) use inherit::{Inherited, apply_inherited, inherit};
 pub(crate) use wipe::remove_all;

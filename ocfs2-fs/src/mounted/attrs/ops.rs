@@ -79,7 +79,7 @@ fn lock_to_change(locks: &mut LockSet<'_>, number: InodeNo) -> Result<Inode> {
 }
 
 /// Changes attributes and the dinode in one transaction.
-fn change(
+pub(super) fn change(
     locks: &mut LockSet<'_>,
     inode: InodeNo,
     changes: &[Change<'_>],

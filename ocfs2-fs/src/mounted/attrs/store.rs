@@ -64,6 +64,15 @@ pub(super) struct Found {
 }
 
 impl Found {
+    /// The tree of the value, if it lies in clusters of its own.
+    pub(super) fn value_root(&self, inode: &Inode, geometry: &Geometry) -> Option<Root> {
+        matches!(self.pair.stored, Stored::Outside(_)).then(|| Root::XattrValue {
+            holder: self.holder,
+            offset: self.root_offset(inode, geometry),
+            inode: inode.number(),
+        })
+    }
+
     /// Bytes from the start of the holder to the root of the value.
     fn root_offset(&self, inode: &Inode, geometry: &Geometry) -> usize {
         let area = match self.holder {

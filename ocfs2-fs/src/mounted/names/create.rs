@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::file::write_bytes;
 use crate::inode::{DeviceNumber, Inode, Timestamp};
 use crate::meta::Blocks;
-use crate::mounted::{Charge, Core, FileSystem, Level, LockSet, Need, SubBlock, Txn, attrs, dirs};
+use crate::mounted::{Charge, Core, FileSystem, Level, LockSet, Need, SubBlock, Txn, attrs, dirs, orphans};
 
 /// Longest target of a symbolic link in bytes.
 const MAX_TARGET: usize = 4095;
@@ -107,12 +107,9 @@ impl FileSystem {
             check_subdirs(core, &parent)?;
         }
         let mut mode = new.mode & 0o7777 | u32::from(kind.mode_bits());
-        let mut gid = new.gid;
-        if parent.mode() & SET_GID != 0 {
-            gid = parent.gid();
-            if kind == FileKind::Directory {
-                mode |= SET_GID;
-            }
+        let gid = group(&parent, new);
+        if kind == FileKind::Directory {
+            mode |= parent.mode() & SET_GID;
         }
         let inherited = attrs::inherit(core, &parent, mode, new.umask)?;
 
@@ -195,6 +192,48 @@ impl FileSystem {
         txn.commit()?;
         Ok(linked)
     }
+}
+
+/// The group of a new inode.
+pub(super) fn group(parent: &Inode, new: &NewInode) -> u32 {
+    match parent.mode() & SET_GID {
+        0 => new.gid,
+        _ => parent.gid(),
+    }
+}
+
+/// Makes an empty regular file that has no name yet but in the orphan directory. `dir` is where it will get one.
+pub(super) fn make_nameless(locks: &mut LockSet<'_>, dir: InodeNo, mode: u32, (uid, gid): (u32, u32)) -> Result<Inode> {
+    let orphan_dir = orphans::lock_own(locks)?;
+    let mut budget = Budget::default();
+    // All names in it are as long as this.
+    budget.add_name(locks, &orphan_dir, &orphans::name_of(dir))?;
+    budget.credits += locks.quota(uid, gid)?;
+    let inode = Need {
+        inodes: 1,
+        ..Need::default()
+    };
+    budget.add((inode, 1));
+    let mut txn = budget.begin(locks)?;
+    let at = txn.alloc_inode(dir)?;
+    let number = at.block.inode();
+    let start = Start {
+        // Sixteen bits are the file type and the permissions.
+        mode: mode as u16,
+        uid,
+        gid,
+        links: 0,
+        time: txn.now(),
+    };
+    fill_dinode(&mut txn, &at, &start)?;
+    Body::Nothing.put(&mut txn, number, dir)?;
+    let nameless = Inode::read(&txn, number)?;
+    orphans::add(&mut txn, &nameless)?;
+    let charge = Charge { bytes: 0, inodes: 1 };
+    txn.charge(uid, gid, charge)?;
+    let made = Inode::read(&txn, number)?;
+    txn.commit()?;
+    Ok(made)
 }
 
 impl Body<'_> {

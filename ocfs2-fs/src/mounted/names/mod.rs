@@ -4,6 +4,7 @@
 //! mod       what callers pass and get; what the operations have in common
 //! find      looking names up, listing directories, link targets
 //! create    new inodes and further links to old ones
+//! reflink   new files that share everything with old ones
 //! remove    unlink and rmdir
 //! rename    moving and exchanging names
 //! ```
@@ -15,6 +16,7 @@
 
 mod create;
 mod find;
+mod reflink;
 mod remove;
 mod rename;
 

@@ -8,13 +8,17 @@
 mod counts;
 mod cow;
 mod records;
+mod share;
 
-use ocfs2_format::{ClusterNo, Corrupt, DynFeatures, ExtentFlags, InodeNo, Structure, Violation};
+use ocfs2_format::{
+    BlockNo, ClusterNo, Corrupt, DynFeatures, ExtentFlags, FileKind, InodeAttr, InodeFlags, InodeNo, Structure,
+    Violation,
+};
 
-use super::tree::{Cost, Root};
-use super::{Level, LockSet, Txn};
+use super::tree::{self, Cost, Root};
+use super::{Core, Level, LockSet, Txn, attrs};
 use crate::error::{Error, Result};
-use crate::extent_tree::Extent;
+use crate::extent_tree::{Extent, Lookup};
 use crate::inode::Inode;
 use crate::meta::Blocks;
 use counts::Counts;
@@ -38,6 +42,57 @@ fn counts_of(inode: &Inode) -> Option<Counts> {
         root,
         inode: inode.number(),
     })
+}
+
+/// As [`tree::last_part`], for files that may share clusters: `records` bounds the calls of
+/// [`Txn::free_clusters`] and the changes of reference counts too.
+///
+/// # Errors
+/// [`Error::Corrupt`].
+pub(crate) fn last_part(
+    meta: &dyn Blocks,
+    inode: &Inode,
+    cpos: u32,
+    clusters: u32,
+    records: u32,
+) -> Result<Option<(u32, u32)>> {
+    let root = Root::Data(inode.number());
+    let Some((start, part)) = tree::last_part(meta, root, cpos, clusters, records)? else {
+        return Ok(None);
+    };
+    let Some(counts) = counts_of(inode) else {
+        return Ok(Some((start, part)));
+    };
+    // Where a run of clusters begins that are referenced equally often, from left to right.
+    let end = u64::from(start) + u64::from(part);
+    let mut starts = Vec::new();
+    let mut at = u64::from(start);
+    while at < end {
+        let extent = match tree::lookup(meta, root, at as u32)? {
+            Lookup::Gap { next } => {
+                at = next;
+                continue;
+            }
+            Lookup::Extent(extent) => extent,
+        };
+        starts.push(at as u32);
+        let stop = extent.end().min(end);
+        if !extent.flags.contains(ExtentFlags::REFCOUNTED) {
+            at = stop;
+            continue;
+        }
+        let skipped = (at - u64::from(extent.cpos)) as u32;
+        let geometry = meta.geometry();
+        let block = BlockNo(extent.blkno.0 + geometry.clusters_to_blocks(skipped));
+        let cluster = geometry
+            .block_to_cluster(block)
+            .ok_or_else(|| root.broken("an extent lies outside the volume"))?;
+        let (_, alike) = counts.count(meta, cluster.0)?;
+        at = stop.min(at + u64::from(alike.max(1)));
+    }
+    let first = starts.len().saturating_sub(records.max(1) as usize);
+    let start = starts.get(first).copied().unwrap_or(start);
+    Ok(Some((start, (end - u64::from(start)) as u32)))
 }
 
 /// What [`release`] of so many pieces may take, on top of a truncate-log record for each.
@@ -65,7 +120,16 @@ pub(crate) fn release(txn: &mut Txn<'_>, inode: InodeNo, pieces: &[Extent]) -> R
         }
         let counts = counts_of(&Inode::read(txn, inode)?);
         let counts = counts.ok_or_else(|| broken(inode, "an inode without a refcount tree shares clusters"))?;
-        for run in counts.change(txn, start, piece.clusters, &|count| count.checked_sub(1))? {
+        let mut freed = counts.change(txn, start, piece.clusters, &|count| count.checked_sub(1))?;
+        // Counted apart so far, and one run all the same.
+        freed.dedup_by(|right, left| {
+            let is_one = left.end() == right.start;
+            if is_one {
+                left.clusters += right.clusters;
+            }
+            is_one
+        });
+        for run in freed {
             // The tree has 32 bits for a cluster, or the change would have failed.
             txn.free_clusters(ClusterNo(run.start as u32), run.clusters)?;
         }
@@ -132,21 +196,99 @@ pub(crate) fn detach(txn: &mut Txn<'_>, inode: InodeNo) -> Result<()> {
 /// # Errors
 /// [`Error::NoFeature`] without the refcount feature, [`Error::NotPermitted`] for what is no regular file or may not be
 /// changed, [`Error::NoSpace`], [`Error::Corrupt`], the journal's.
-pub(crate) fn reflink(_locks: &mut LockSet<'_>, _source: InodeNo, _target: InodeNo, _preserve: bool) -> Result<()> {
+pub(crate) fn reflink(locks: &mut LockSet<'_>, source: InodeNo, target: InodeNo, preserve: bool) -> Result<()> {
+    let core = locks.core();
+    require_feature(core)?;
+    let from = core.read_inode(source)?;
+    if from.kind() != FileKind::Regular || from.flags().contains(InodeFlags::SYSTEM) {
+        let wanted = "regular file";
+        return Err(Error::WrongKind { inode: source, wanted });
+    }
+    if from.attr().intersects(InodeAttr::IMMUTABLE | InodeAttr::APPEND) {
+        let why = "it may not be changed, as it would be by sharing its clusters";
+        return Err(Error::NotPermitted { inode: source, why });
+    }
+    let Some(counts) = share::attach(locks, source, target)? else {
+        let why = "the target shares clusters with other files already";
+        return Err(Error::InvalidArgument { why });
+    };
+    if from.dyn_features().contains(DynFeatures::INLINE_DATA) {
+        share::copy_inline(locks, &from, target)?;
+    } else {
+        let share = share::Share {
+            core,
+            counts,
+            source,
+            target,
+        };
+        share.extents(locks, 0, 1 << 32, 0)?;
+    }
+    if from.dyn_features().contains(DynFeatures::HAS_XATTR) {
+        attrs::copy_all(locks, source, target, preserve)?;
+        share::values(locks, counts, source, target)?;
+    }
+    let mut txn = locks.begin(1)?;
+    let now = txn.now();
+    let dinode = txn.dinode(target)?;
+    dinode.i_size.set(from.size());
+    dinode.i_attr.set(from.dinode().i_attr.get());
+    dinode.i_ctime.set(now.secs as u64);
+    dinode.i_ctime_nsec.set(now.nanos);
+    if preserve {
+        dinode.i_mode = from.dinode().i_mode;
+        dinode.i_uid = from.dinode().i_uid;
+        dinode.i_gid = from.dinode().i_gid;
+        dinode.i_mtime = from.dinode().i_mtime;
+        dinode.i_mtime_nsec = from.dinode().i_mtime_nsec;
+    }
+    txn.commit()?;
+    Ok(())
+}
+
+fn require_feature(core: &Core) -> Result<()> {
+    if core.geometry().features.refcount() {
+        return Ok(());
+    }
     Err(Error::NoFeature { feature: "refcount" })
 }
 
 /// Makes `target` share `clusters` whole logical clusters of `source`, in place of what it has there. Both inodes are
-/// locked exclusively. Returns how many clusters were shared from the start: fewer than wanted, or none, where the two
-/// are attached to different trees; the caller copies the rest. Does not change sizes or times.
+/// locked exclusively, and differ. Returns how many clusters are shared: all, or none where the two files are attached to
+/// different trees or one has its contents inline; then the caller copies. Does not change sizes or times.
 ///
 /// # Errors
 /// As [`reflink`].
 pub(crate) fn share_range(
-    _locks: &mut LockSet<'_>,
-    _source: (InodeNo, u32),
-    _target: (InodeNo, u32),
-    _clusters: u32,
+    locks: &mut LockSet<'_>,
+    (source, from): (InodeNo, u32),
+    (target, to): (InodeNo, u32),
+    clusters: u32,
 ) -> Result<u32> {
-    Err(Error::NoFeature { feature: "refcount" })
+    let core = locks.core();
+    require_feature(core)?;
+    for inode in [source, target] {
+        if core
+            .read_inode(inode)?
+            .dyn_features()
+            .contains(DynFeatures::INLINE_DATA)
+        {
+            return Ok(0);
+        }
+    }
+    if source == target {
+        return Ok(0);
+    }
+    let Some(counts) = share::attach(locks, source, target)? else {
+        return Ok(0);
+    };
+    share::clear(locks, target, to, clusters)?;
+    let share = share::Share {
+        core,
+        counts,
+        source,
+        target,
+    };
+    let end = u64::from(from) + u64::from(clusters);
+    share.extents(locks, from.into(), end, i64::from(to) - i64::from(from))?;
+    Ok(clusters)
 }

@@ -260,6 +260,28 @@ pub(crate) fn cost_from(meta: &dyn Blocks, root: Root, cpos: u32, changes: u32) 
     cost::cost_from(meta, root, cpos, changes)
 }
 
+/// What giving other flags to these extents may take, which are next to each other in the tree and sorted: all are whole
+/// records but perhaps the first and the last. [`add_flags`] does for the whole ones, [`replace`] for the others.
+///
+/// # Errors
+/// [`Error::Corrupt`].
+pub(crate) fn cost_ends(meta: &dyn Blocks, root: Root, extents: &[Extent]) -> Result<Cost> {
+    let mut cost = Cost {
+        blocks: 0,
+        // A leaf for each, if they are small.
+        credits: root.credits(meta) + extents.len() as u32,
+    };
+    let ends = [extents.first(), extents.last()];
+    for extent in ends.into_iter().flatten() {
+        if lookup(meta, root, extent.cpos)? != Lookup::Extent(*extent) {
+            let split = cost_from(meta, root, extent.cpos, 2)?;
+            cost.blocks += split.blocks;
+            cost.credits += split.credits;
+        }
+    }
+    Ok(cost)
+}
+
 /// The last part of `clusters` logical clusters from `cpos` that has at most `records` records in it: what one
 /// transaction of a removal, which goes from right to left, can take out. `None` when nothing is mapped there.
 ///

@@ -1,0 +1,258 @@
+//! Files that share clusters: their contents against a model, what the volume says about it, and the kernel.
+
+use std::collections::BTreeMap;
+
+use ocfs2_fs::{AllocateMode, FileSystem, OpenHow, XattrMode};
+use proptest::prelude::*;
+
+use crate::bed::{Bed, Shape};
+
+const CLUSTER: u64 = 4096;
+
+const NAMES: [&str; 6] = ["/a", "/b", "/c", "/d", "/e", "/f"];
+
+#[derive(Clone, Copy, Debug)]
+enum Op {
+    Write { file: usize, at: u64, len: u64, byte: u8 },
+    Reflink { from: usize, to: usize },
+    SetLen { file: usize, len: u64 },
+    Punch { file: usize, at: u64, len: u64 },
+    Preallocate { file: usize, at: u64, len: u64 },
+    Remove { file: usize },
+    Remount,
+}
+
+fn ops() -> impl Strategy<Value = Op> {
+    let file = 0..NAMES.len();
+    let at = prop_oneof![0..40 * CLUSTER, (0..40u64).prop_map(|cluster| cluster * CLUSTER)];
+    let len = prop_oneof![
+        1..200u64,
+        1..12 * CLUSTER,
+        (1..9u64).prop_map(|clusters| clusters * CLUSTER)
+    ];
+    prop_oneof![
+        8 => (file.clone(), at.clone(), len.clone(), any::<u8>())
+            .prop_map(|(file, at, len, byte)| Op::Write { file, at, len, byte }),
+        5 => (file.clone(), file.clone()).prop_map(|(from, to)| Op::Reflink { from, to }),
+        2 => (file.clone(), at.clone()).prop_map(|(file, len)| Op::SetLen { file, len }),
+        2 => (file.clone(), at.clone(), len.clone()).prop_map(|(file, at, len)| Op::Punch { file, at, len }),
+        1 => (file.clone(), at, len).prop_map(|(file, at, len)| Op::Preallocate { file, at, len }),
+        2 => file.prop_map(|file| Op::Remove { file }),
+        1 => Just(Op::Remount),
+    ]
+}
+
+/// A mounted volume and what its files should hold.
+struct World {
+    bed: Bed,
+    fs: Option<FileSystem>,
+    files: BTreeMap<usize, Vec<u8>>,
+}
+
+impl World {
+    fn new(shape: Shape) -> World {
+        let bed = Bed::new(shape);
+        let fs = Some(bed.mount());
+        World {
+            bed,
+            fs,
+            files: BTreeMap::new(),
+        }
+    }
+
+    fn fs(&self) -> &FileSystem {
+        self.fs.as_ref().expect("it is mounted")
+    }
+
+    fn apply(&mut self, op: Op) {
+        match op {
+            Op::Write { file, at, len, byte } => {
+                let how = OpenHow::new().read(true).write(true).create(true).clone();
+                let open = self.fs().open(NAMES[file], &how).unwrap();
+                let bytes: Vec<u8> = (0..len).map(|index| byte.wrapping_add((index / 512) as u8)).collect();
+                assert_eq!(open.write_at(at, &bytes).unwrap(), bytes.len());
+                open.close().unwrap();
+                let model = self.files.entry(file).or_default();
+                let end = (at + len) as usize;
+                model.resize(model.len().max(end), 0);
+                model[at as usize..end].copy_from_slice(&bytes);
+            }
+            Op::Reflink { from, to } => {
+                let result = self.fs().reflink(NAMES[from], NAMES[to]);
+                if !self.files.contains_key(&from) || self.files.contains_key(&to) {
+                    assert!(result.is_err());
+                    return;
+                }
+                assert_eq!(result.unwrap().size(), self.files[&from].len() as u64);
+                self.files.insert(to, self.files[&from].clone());
+            }
+            Op::SetLen { file, len } => {
+                let Some(model) = self.files.get_mut(&file) else { return };
+                model.resize(len as usize, 0);
+                let open = self.fs().open(NAMES[file], OpenHow::new().write(true)).unwrap();
+                open.set_len(len).unwrap();
+            }
+            Op::Punch { file, at, len } => {
+                let Some(model) = self.files.get_mut(&file) else { return };
+                let end = model.len().min((at + len) as usize);
+                if let Some(hole) = model.get_mut(at as usize..end) {
+                    hole.fill(0);
+                }
+                let open = self.fs().open(NAMES[file], OpenHow::new().write(true)).unwrap();
+                open.punch_hole(at..at + len).unwrap();
+            }
+            Op::Preallocate { file, at, len } => {
+                let Some(model) = self.files.get(&file) else { return };
+                // fsck does not like clusters behind the end of a file, whoever allocated them.
+                let end = (at + len).min(model.len() as u64);
+                if at < end {
+                    let open = self.fs().open(NAMES[file], OpenHow::new().write(true)).unwrap();
+                    open.allocate(at..end, AllocateMode::KeepSize).unwrap();
+                }
+            }
+            Op::Remove { file } => {
+                let was_there = self.files.remove(&file).is_some();
+                assert_eq!(self.fs().remove_file(NAMES[file]).is_ok(), was_there);
+            }
+            Op::Remount => {
+                self.fs.take().expect("it is mounted").unmount().unwrap();
+                self.fs = Some(self.bed.mount());
+            }
+        }
+    }
+
+    fn check(&self) {
+        for (&file, model) in &self.files {
+            let found = self.fs().read(NAMES[file]).unwrap();
+            assert!(found == *model, "{} is not what was written", NAMES[file]);
+        }
+    }
+
+    /// Lets another reader look, then fsck, then removes everything and lets fsck look again.
+    fn finish(mut self) {
+        self.check();
+        self.fs.take().expect("it is mounted").unmount().unwrap();
+        let volume = self.bed.volume();
+        for (&file, model) in &self.files {
+            let mut open = volume.open_file(NAMES[file]).unwrap();
+            let mut found = Vec::new();
+            std::io::Read::read_to_end(&mut open, &mut found).unwrap();
+            assert!(found == *model, "{} reads otherwise from the device", NAMES[file]);
+        }
+        self.bed.assert_clean();
+        let fs = self.bed.mount();
+        for file in self.files.into_keys() {
+            fs.remove_file(NAMES[file]).unwrap();
+        }
+        fs.unmount().unwrap();
+        self.bed.assert_clean();
+    }
+}
+
+fn run(shape: Shape, ops: &[Op]) {
+    let mut world = World::new(shape);
+    for &op in ops {
+        world.apply(op);
+    }
+    world.finish();
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 4, max_shrink_iters: 60, ..ProptestConfig::default() })]
+
+    #[test]
+    fn files_that_share_clusters_stay_apart(ops in prop::collection::vec(ops(), 1..80)) {
+        run(Shape { features: "refcount", ..Shape::default() }, &ops);
+    }
+
+    #[test]
+    fn files_that_share_clusters_stay_apart_in_small_blocks(ops in prop::collection::vec(ops(), 1..80)) {
+        run(Shape { block: 512, features: "refcount,metaecc", ..Shape::default() }, &ops);
+    }
+
+    #[test]
+    fn files_that_share_clusters_stay_apart_in_large_clusters(ops in prop::collection::vec(ops(), 1..60)) {
+        run(Shape { block: 1024, cluster: 8192, features: "refcount", ..Shape::default() }, &ops);
+    }
+}
+
+#[test]
+fn a_tree_with_leaves_grows_and_goes_when_its_last_file_does() {
+    // Leaves have 23 records; every second cluster of a file is written to, so that each has a record.
+    let shape = Shape {
+        block: 512,
+        features: "refcount",
+        ..Shape::default()
+    };
+    let bed = Bed::new(shape);
+    let fs = bed.mount();
+    const CLUSTERS: u64 = 1200;
+    fs.write("/a", vec![1; (CLUSTERS * CLUSTER) as usize]).unwrap();
+    fs.reflink("/a", "/b").unwrap();
+    fs.reflink("/b", "/c").unwrap();
+    let open = fs.open("/b", OpenHow::new().write(true)).unwrap();
+    for cluster in (0..CLUSTERS).step_by(2) {
+        open.write_at(cluster * CLUSTER, &[2; 100]).unwrap();
+    }
+    open.close().unwrap();
+    let open = fs.open("/c", OpenHow::new().write(true)).unwrap();
+    for cluster in (0..CLUSTERS).step_by(5) {
+        open.punch_hole(cluster * CLUSTER..(cluster + 1) * CLUSTER).unwrap();
+    }
+    open.close().unwrap();
+    fs.unmount().unwrap();
+    bed.assert_clean();
+    let fs = bed.mount();
+    for name in ["/a", "/c", "/b"] {
+        fs.remove_file(name).unwrap();
+        fs.sync().unwrap();
+    }
+    fs.unmount().unwrap();
+    bed.assert_clean();
+}
+
+#[test]
+fn attributes_in_every_place_are_shared_with_the_file() {
+    for block in [512, 4096] {
+        let shape = Shape {
+            block,
+            features: "refcount",
+            ..Shape::default()
+        };
+        let bed = Bed::new(shape);
+        let fs = bed.mount();
+        fs.write("/a", b"contents").unwrap();
+        let inode = fs.metadata("/a").unwrap().number();
+        let value = |index: usize| vec![index as u8; [5, 70, 300, 9000, 30_000][index % 5]];
+        for index in 0..60 {
+            let name = format!("user.attribute-{index}");
+            fs.set_xattr(inode, name.as_bytes(), &value(index), XattrMode::Set)
+                .unwrap();
+        }
+        let copy = fs.reflink("/a", "/b").unwrap().number();
+        let check = |fs: &FileSystem, inode| {
+            for index in 0..60 {
+                let name = format!("user.attribute-{index}");
+                assert_eq!(fs.xattr(inode, name.as_bytes()).unwrap(), value(index));
+            }
+        };
+        check(&fs, copy);
+        check(&fs, inode);
+        fs.unmount().unwrap();
+        bed.assert_clean();
+        let fs = bed.mount();
+        // What replaces a shared value is not seen through the other file.
+        for index in (0..60).step_by(2) {
+            let name = format!("user.attribute-{index}");
+            fs.set_xattr(copy, name.as_bytes(), b"new", XattrMode::Set).unwrap();
+        }
+        check(&fs, inode);
+        fs.remove_file("/a").unwrap();
+        fs.unmount().unwrap();
+        bed.assert_clean();
+        let fs = bed.mount();
+        fs.remove_file("/b").unwrap();
+        fs.unmount().unwrap();
+        bed.assert_clean();
+    }
+}
