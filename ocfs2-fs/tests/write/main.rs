@@ -7,6 +7,7 @@ mod data;
 mod data_kernel;
 mod data_model;
 mod dirs;
+mod extents_kernel;
 mod faults;
 mod locks;
 mod model;
