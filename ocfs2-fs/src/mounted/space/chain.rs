@@ -90,6 +90,12 @@ impl Allocator {
         })
     }
 
+    /// Credits for taking so many bits of a suballocator one by one: their groups, the allocator, and a group whose
+    /// successor moves to the front of its chain.
+    pub(super) fn credits(&self, bits: u32) -> u32 {
+        if bits == 0 { 0 } else { bits.min(self.max_groups()) + 2 }
+    }
+
     pub(super) fn free(&self) -> u32 {
         self.total - self.used
     }

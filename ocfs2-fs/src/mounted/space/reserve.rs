@@ -129,7 +129,7 @@ impl LockSet<'_> {
         block_slot: SlotNum,
     ) -> Result<std::result::Result<u32, Short>> {
         let core = self.core();
-        let mut credits = Txn::suballoc_credits(need.inodes) + Txn::suballoc_credits(need.blocks);
+        let mut credits = 0;
         let mut growing = Vec::new();
         let wanted = [
             (
@@ -155,7 +155,9 @@ impl LockSet<'_> {
             let inode = core.system.find(file, slot)?;
             self.lock_space(inode)?;
             self.space.promised.push((inode, wanted));
-            if Allocator::read(core, inode)?.free() >= wanted {
+            let allocator = Allocator::read(core, inode)?;
+            if allocator.free() >= wanted {
+                credits += allocator.credits(wanted);
                 continue;
             }
             if slot != core.slot {
@@ -175,6 +177,7 @@ impl LockSet<'_> {
                     return Ok(Err(short));
                 }
             }
+            credits += Allocator::read(core, inode)?.credits(wanted);
         }
         if need.clusters > 0 {
             if !self.reserve_clusters(need.clusters)? {

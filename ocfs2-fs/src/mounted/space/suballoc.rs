@@ -23,12 +23,6 @@ pub(super) struct Deferred {
 }
 
 impl Txn<'_> {
-    /// Credits for allocating so many blocks from one suballocator: their groups, the allocator, and a group whose
-    /// successor moves to the front of its chain.
-    pub(super) fn suballoc_credits(blocks: u32) -> u32 {
-        if blocks == 0 { 0 } else { blocks + 2 }
-    }
-
     pub(super) fn alloc_sub(&mut self, file: SystemFile, slot: SlotNum, near: Option<BlockNo>) -> Result<SubBlock> {
         let core = self.core();
         let inode = core.system.find(file, slot)?;

@@ -1,10 +1,11 @@
 //! Allocation on volumes in memory: nothing is given twice, nothing is lost, and fsck.ocfs2 agrees.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
+use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
-use ocfs2_format::device::{BlockDevice, Durability, MemDevice};
+use ocfs2_format::device::{BlockDevice, Durability, FileDevice, FileOptions, MemDevice};
 
 use super::chain::Allocator;
 use super::*;
@@ -49,21 +50,25 @@ fn mount(device: &Arc<MemDevice>) -> FileSystem {
     FileSystem::mount(device.clone(), &options()).unwrap()
 }
 
+fn save(device: &MemDevice, file: &File) {
+    let len = device.geometry().len;
+    file.set_len(len).unwrap();
+    let mut bytes = vec![0; 1 << 16];
+    for offset in (0..len).step_by(bytes.len()) {
+        device.read(offset, &mut bytes).unwrap();
+        if bytes.iter().any(|&byte| byte != 0) {
+            file.write_all_at(&bytes, offset).unwrap();
+        }
+    }
+}
+
 #[track_caller]
 fn assert_clean(device: &MemDevice) {
     if ocfs2_testkit::require_tool("fsck.ocfs2").is_none() {
         return;
     }
     let file = tempfile::NamedTempFile::new().unwrap();
-    let len = device.geometry().len;
-    file.as_file().set_len(len).unwrap();
-    let mut bytes = vec![0; 1 << 16];
-    for offset in (0..len).step_by(bytes.len()) {
-        device.read(offset, &mut bytes).unwrap();
-        if bytes.iter().any(|&byte| byte != 0) {
-            file.as_file().write_all_at(&bytes, offset).unwrap();
-        }
-    }
+    save(device, file.as_file());
     ocfs2_testkit::tools::fsck_clean(file.path());
 }
 
@@ -150,23 +155,25 @@ fn take_blocks(core: &Core, blocks: u32, inodes: u32, taken: &mut Taken) -> Resu
         new.1.push(txn.alloc_inode(root)?);
     }
     txn.commit()?;
-    for block in new.0.iter().chain(&new.1) {
-        let all = taken.blocks.iter().chain(&taken.inodes);
-        assert!(all.clone().all(|other| other.block != block.block), "{block:?}");
+    let known: HashSet<BlockNo> = taken.blocks.iter().chain(&taken.inodes).map(|at| at.block).collect();
+    for at in new.0.iter().chain(&new.1) {
+        assert!(!known.contains(&at.block), "{at:?}");
     }
     taken.blocks.append(&mut new.0);
     taken.inodes.append(&mut new.1);
     Ok(())
 }
 
-fn give_block(core: &Core, at: SubBlock) -> Result<()> {
+fn give_blocks(core: &Core, blocks: &[SubBlock]) -> Result<()> {
     let mut locks = LockSet::new(core);
     let credits = locks.reserve(Need {
         frees: 1,
         ..Need::default()
     })?;
     let mut txn = locks.begin(credits)?;
-    txn.free_block(at.block, at.slot, at.bit, at.loc)?;
+    for at in blocks {
+        txn.free_block(at.block, at.slot, at.bit, at.loc)?;
+    }
     txn.commit()?;
     Ok(())
 }
@@ -185,8 +192,8 @@ fn give_everything(core: &Core, taken: &mut Taken) {
     for part in runs.chunks(20) {
         give_clusters(core, part).unwrap();
     }
-    for at in taken.blocks.drain(..) {
-        give_block(core, at).unwrap();
+    for part in std::mem::take(&mut taken.blocks).chunks(50) {
+        give_blocks(core, part).unwrap();
     }
     for at in taken.inodes.drain(..) {
         give_inode(core, at).unwrap();
@@ -382,9 +389,11 @@ impl Model {
 
     fn give_blocks(&mut self, from_blocks: usize, from_inodes: usize) {
         let mut then = self.now.clone();
-        for at in then.blocks.split_off(from_blocks.min(then.blocks.len())) {
-            give_block(&self.fs.core, at).unwrap();
-        }
+        give_blocks(
+            &self.fs.core,
+            &then.blocks.split_off(from_blocks.min(then.blocks.len())),
+        )
+        .unwrap();
         let core = self.fs.core.clone();
         for at in then.inodes.split_off(from_inodes.min(then.inodes.len())) {
             give_inode(&core, at).unwrap();
@@ -633,8 +642,8 @@ fn empty_groups_go_back_to_the_bitmap_when_clusters_are_short() {
         while free_clusters(&fs) > all / 3 {
             take_blocks(&fs.core, 20, 10, &mut taken).unwrap();
         }
-        for at in taken.blocks.drain(..) {
-            give_block(&fs.core, at).unwrap();
+        for part in std::mem::take(&mut taken.blocks).chunks(50) {
+            give_blocks(&fs.core, part).unwrap();
         }
         for at in taken.inodes.drain(..) {
             give_inode(&fs.core, at).unwrap();
@@ -650,11 +659,11 @@ fn empty_groups_go_back_to_the_bitmap_when_clusters_are_short() {
 #[test]
 fn a_search_moves_a_group_with_room_to_the_front_of_its_chain() {
     // Few chains, many groups.
-    let device = format((64, 512, 4096, 1, ""));
+    let device = format((48, 512, 4096, 1, ""));
     let fs = mount(&device);
     let mut taken = Taken::default();
     while free_clusters(&fs) > 1000 {
-        take_blocks(&fs.core, 60, 60, &mut taken).unwrap();
+        take_blocks(&fs.core, 300, 0, &mut taken).unwrap();
     }
     let chains = |fs: &FileSystem| {
         let core = &fs.core;
@@ -673,7 +682,7 @@ fn a_search_moves_a_group_with_room_to_the_front_of_its_chain() {
         .iter()
         .position(|block| range.contains(&block.block.0))
         .unwrap();
-    give_block(&fs.core, taken.blocks.swap_remove(index)).unwrap();
+    give_blocks(&fs.core, &[taken.blocks.swap_remove(index)]).unwrap();
     lock(&fs.core.space).last_groups.clear();
     take_blocks(&fs.core, 1, 0, &mut taken).unwrap();
     assert_eq!(chains(&fs).chains[usize::from(long)].1, tail);
@@ -704,11 +713,7 @@ fn threads_allocate_and_free_at_the_same_time() {
                                     give_clusters(&fs.core, &runs).unwrap();
                                     taken.runs.retain(|start, _| runs.iter().all(|run| run.0 != *start));
                                 }
-                                4 => taken
-                                    .blocks
-                                    .drain(..)
-                                    .take(5)
-                                    .for_each(|at| give_block(&fs.core, at).unwrap()),
+                                4 => give_blocks(&fs.core, &taken.blocks.split_off(taken.blocks.len() / 2)).unwrap(),
                                 _ => taken.inodes.drain(..).for_each(|at| give_inode(&fs.core, at).unwrap()),
                             }
                         }
@@ -792,4 +797,68 @@ fn a_slot_that_crashed_is_recovered_by_another() {
     assert_eq!(free_clusters(&fs), all);
     fs.unmount().unwrap();
     assert_clean(&crashed);
+}
+
+#[test]
+fn the_kernel_recovers_the_window_and_the_truncate_log_of_a_crash_and_goes_on() {
+    if ocfs2_testkit::require_tool("fsck.ocfs2").is_none() {
+        return;
+    }
+    for shape in [(64, 4096, 4096, 1, ""), (200, 512, 4096, 1, "metaecc")] {
+        let Some(kernel) = ocfs2_testkit::require_kernel() else {
+            return;
+        };
+        let device = format(shape);
+        let fs = mount(&device);
+        let mut taken = Taken::default();
+        // Groups in pieces, and all of it freed again: part of that is in the truncate log still.
+        take_blocks(&fs.core, 300, 300, &mut taken).unwrap();
+        fragment(&fs, 40, &mut taken);
+        for _ in 0..30 {
+            take_blocks(&fs.core, 100, 100, &mut taken).unwrap();
+        }
+        give_everything(&fs.core, &mut taken);
+        take_clusters(&fs.core, 100, &mut taken).unwrap();
+        give_everything(&fs.core, &mut taken);
+        let core = &fs.core;
+        core.journal().unwrap().commit().unwrap();
+        assert!(groups_in_pieces(&fs, SystemFile::InodeAlloc) > 0);
+        assert!(
+            window::Window::read(&**core, core.local_alloc_inode().unwrap())
+                .unwrap()
+                .total
+                > 0
+        );
+        let log = truncate_log::Log::read(&**core, core.truncate_log_inode().unwrap()).unwrap();
+        assert!(!log.records.is_empty());
+
+        let file = tempfile::NamedTempFile::new().unwrap();
+        save(&device.snapshot(), file.as_file());
+        let script = "mount -t ocfs2 /dev/ubda /mnt/a && for i in $(seq 300); do echo $i > /mnt/a/f$i; done && \
+            dd if=/dev/zero of=/mnt/a/big bs=1M count=8 2>/dev/null && rm /mnt/a/f1* && umount /mnt/a";
+        kernel.disk(file.path()).script(script).run().unwrap().ok();
+        ocfs2_testkit::tools::fsck_clean(file.path());
+    }
+}
+
+#[test]
+fn the_window_and_the_truncate_log_of_a_crashed_kernel_are_recovered() {
+    if ocfs2_testkit::require_tool("fsck.ocfs2").is_none() {
+        return;
+    }
+    let Some(kernel) = ocfs2_testkit::require_kernel() else {
+        return;
+    };
+    let device = format((64, 4096, 4096, 1, ""));
+    let file = tempfile::NamedTempFile::new().unwrap();
+    save(&device, file.as_file());
+    let script = "mount -t ocfs2 /dev/ubda /mnt/a && for i in $(seq 50); do dd if=/dev/zero of=/mnt/a/f$i bs=64k count=3 \
+        2>/dev/null; done && sync && truncate -s 4096 /mnt/a/f[1-4]* && sync -f /mnt/a/f1 && echo crash now; sleep 60";
+    let cut = |output: &str| output.contains("crash now");
+    kernel.disk(file.path()).script(script).run_until(cut).unwrap();
+    let options = FileOptions::default().writable(true);
+    let image = Arc::new(FileDevice::open(file.path(), &options).unwrap());
+    let fs = FileSystem::mount(image, &MountOptions::default()).unwrap();
+    fs.unmount().unwrap();
+    ocfs2_testkit::tools::fsck_clean(file.path());
 }
