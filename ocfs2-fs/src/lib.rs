@@ -60,7 +60,7 @@ pub use meta::Correction;
 pub use mounted::{
     AclKind, AllocateMode, Atime, Caller, DataMode, DirPage, DirStream, ExtentInfo, ExtentPlace, FileSystem, FsStats,
     InodeUse, LockError, MAY_EXECUTE, MAY_READ, MAY_WRITE, MountOptions, NewInode, OnError, OpenFile, OpenHow,
-    OptionError, RenameMode, SetAttributes, SetTime, Touch, TouchLog, XattrMode,
+    OptionError, QuotaLimits, QuotaUsage, RenameMode, SetAttributes, SetTime, Touch, TouchLog, XattrMode,
 };
 pub use quota::{GlobalQuota, LocalQuota};
 pub use survey::{Finding, SurveyOptions, SurveyReport, SurveyedBlock};

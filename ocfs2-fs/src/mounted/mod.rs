@@ -48,6 +48,7 @@ pub use locks::{LockError, Touch, TouchLog};
 pub use names::{DirPage, NewInode, RenameMode};
 pub use options::{Atime, DataMode, MountOptions, OnError, OptionError};
 pub use paths::DirStream;
+pub use quota::{QuotaLimits, QuotaUsage};
 
 pub(crate) use home::HomeDevice;
 pub(crate) use locks::{Level, LockSet, Locks};

@@ -176,6 +176,12 @@ impl Core {
             self.recover_slot_space(slot)?;
         }
         self.require_no_window()?;
+        for &slot in crashed {
+            self.recover_slot_quota(slot)?;
+        }
+        if !crashed.contains(&self.slot) {
+            self.recover_slot_quota(self.slot)?;
+        }
         self.journal()?.sync()?;
         for &slot in crashed {
             // Ours is in use by now.

@@ -1,5 +1,7 @@
 //! Tests of the mounted file system: what it writes is judged by fsck.ocfs2, by the kernel, and by reading it back.
 
+mod acl;
+mod attrs;
 mod bed;
 mod both_ways;
 mod crash;
@@ -15,4 +17,6 @@ mod mount;
 mod names;
 #[path = "../it/observe.rs"]
 mod observe;
+mod quota;
 mod refcount;
+mod xattr;

@@ -229,9 +229,8 @@ impl Bucket {
         end.checked_sub(bytes).filter(|&start| start >= lowest)
     }
 
-    /// Adds an attribute, moving the pairs together if need be. Returns where the root of its value is; `None`, and nothing
-    /// changed, if there is no room.
-    pub(super) fn insert(&mut self, mut pair: Pair) -> Option<usize> {
+    /// Adds an attribute, moving the pairs together if need be. `false`, and nothing changed, if there is no room.
+    pub(super) fn insert(&mut self, mut pair: Pair) -> bool {
         let entries = self.pairs.len() + 1;
         let mut place = self.place(self.free_start(), pair.bytes(), entries);
         if place.is_none()
@@ -241,11 +240,11 @@ impl Bucket {
             *self = packed;
             place = Some(start);
         }
-        pair.offset = place?;
-        let root_offset = pair.root_offset();
+        let Some(start) = place else { return false };
+        pair.offset = start;
         let at = self.pairs.partition_point(|other| other.hash <= pair.hash);
         self.pairs.insert(at, pair);
-        Some(root_offset)
+        true
     }
 
     /// Takes an attribute out. The bucket keeps its bound when it was the last.
@@ -270,7 +269,7 @@ impl Bucket {
     /// Puts pairs that come from another kind of area into this bucket: `false` if they do not fit, and then the bucket
     /// holds some of them.
     pub(super) fn fill(&mut self, pairs: Vec<Pair>) -> bool {
-        pairs.into_iter().all(|pair| self.insert(pair).is_some())
+        pairs.into_iter().all(|pair| self.insert(pair))
     }
 
     /// Moves the upper half into a new bucket, to make room for an attribute with this hash. The halves part where the

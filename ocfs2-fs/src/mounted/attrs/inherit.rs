@@ -34,9 +34,7 @@ impl Inherited {
         let geometry = core.geometry();
         let (mut need, mut credits) = (Need::default(), 0);
         for (_, _, value) in self.attributes() {
-            let (of_value, of_blocks) = value::need(geometry, value.len());
-            need += of_value;
-            credits += of_blocks;
+            need += value::need(geometry, value.len());
         }
         if need != Need::default() || !self.attributes().is_empty() {
             // A block of attributes, which small blocks may be too small for.

@@ -69,8 +69,15 @@ fn missing(inode: InodeNo, name: &[u8]) -> Error {
     }
 }
 
-/// Takes an inode's lock to change its attributes, and that of its refcount tree if it has one.
+/// Takes an inode's lock to change its attributes, and that of its refcount tree if it has one. System files are refused.
 fn lock_to_change(locks: &mut LockSet<'_>, number: InodeNo) -> Result<Inode> {
+    let core = locks.core();
+    if core.system.contains(number) || number == core.superblock().system_dir() {
+        return Err(Error::NotPermitted {
+            inode: number,
+            why: "it is a system file",
+        });
+    }
     let inode = locks.inode(number, Level::Exclusive)?;
     if inode.refcount_root().is_some() {
         refcount::lock(locks, &inode, Level::Exclusive)?;
@@ -124,7 +131,6 @@ impl FileSystem {
         core.require_writable()?;
         let mut locks = LockSet::new(core);
         let inode = lock_to_change(&mut locks, number)?;
-        set::require_user_inode(&inode)?;
         set::require_changeable(&inode, wanted)?;
         let acl = match core.options.acl && !caller.privileged {
             true => acl::read(core, &inode, AclKind::Access)?,
@@ -174,8 +180,7 @@ impl FileSystem {
         let core = &*self.core;
         core.require_writable()?;
         let mut locks = LockSet::new(core);
-        let inode = locks.inode(number, Level::Exclusive)?;
-        set::require_user_inode(&inode)?;
+        let inode = lock_to_change(&mut locks, number)?;
         let new = set::new_attr(&inode, flags);
         let mut txn = locks.begin(1)?;
         let now = txn.now();

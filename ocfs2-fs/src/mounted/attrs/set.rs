@@ -73,26 +73,12 @@ pub(super) fn require_writable(inode: &Inode) -> Result<()> {
     } else if inode.attr().contains(InodeAttr::APPEND) {
         "it is append-only"
     } else {
-        return require_user_inode(inode);
+        return Ok(());
     };
     Err(Error::NotPermitted {
         inode: inode.number(),
         why,
     })
-}
-
-/// Fails for a system file.
-///
-/// # Errors
-/// [`Error::NotPermitted`].
-pub(super) fn require_user_inode(inode: &Inode) -> Result<()> {
-    if inode.flags().contains(ocfs2_format::InodeFlags::SYSTEM) {
-        return Err(Error::NotPermitted {
-            inode: inode.number(),
-            why: "it is a system file",
-        });
-    }
-    Ok(())
 }
 
 /// A change of attributes, with all that it brings about.

@@ -7,8 +7,8 @@
 //! Source: on-disk reference, sections 22.3 and 22.4.
 
 use ocfs2_format::{
-    BlockNo, CharSign, Contents, Dinode, DynFeatures, ExtentRec, Geometry, InodeFlags, InodeNo, Signature, SlotNum,
-    Structure, XattrBlock, XattrBlockFlags, XattrDefValueRoot, XattrNamespace, xattr_name_hash,
+    BlockNo, CharSign, Contents, Dinode, DynFeatures, ExtentRec, Geometry, InodeNo, Signature, SlotNum, Structure,
+    XattrBlock, XattrBlockFlags, XattrDefValueRoot, XattrNamespace, xattr_name_hash,
 };
 use zerocopy::FromZeros;
 
@@ -200,9 +200,8 @@ fn inline_bytes(geometry: &Geometry) -> usize {
 
 /// Whether the end of the dinode can be given to attributes: its contents leave it alone.
 fn has_inline_room(inode: &Inode, geometry: &Geometry) -> bool {
-    let dinode = inode.dinode();
     let wanted = inline_bytes(geometry);
-    if geometry.block_size() <= 512 || wanted == 0 || dinode.flags().contains(InodeFlags::SYSTEM) {
+    if geometry.block_size() <= 512 || wanted == 0 {
         return false;
     }
     let size = usize::try_from(inode.size()).unwrap_or(usize::MAX);
@@ -254,7 +253,7 @@ fn target(meta: &dyn Blocks, inode: &Inode, change: &Change<'_>, pair: &Pair) ->
             if let Some(old) = place.bucket.pairs.iter().position(old) {
                 place.bucket.remove(old);
             }
-            if place.bucket.insert(pair.clone()).is_some() {
+            if place.bucket.insert(pair.clone()) {
                 Target::Bucket(place.at)
             } else {
                 Target::FullTree(block)
@@ -284,13 +283,13 @@ pub(super) fn prepare(locks: &mut LockSet<'_>, inode: InodeNo, change: &Change<'
     let core = locks.core();
     let geometry = *core.geometry();
     let per_bucket = geometry.blocks_per_xattr_bucket();
-    let (value_need, value_credits) = value::need(&geometry, change.value.map_or(0, <[u8]>::len));
+    let value_need = value::need(&geometry, change.value.map_or(0, <[u8]>::len));
     for _ in 0..MAX_STEPS {
         let now = core.read_inode(inode)?;
         let mut cost = ChangeCost {
             need: value_need,
             // The dinode, the attribute block, and the buckets that an attribute moves from and to.
-            credits: 2 + 2 * per_bucket + value_credits,
+            credits: 2 + 2 * per_bucket,
         };
         if let Some(found) = find(core, &now, change.namespace, change.name)? {
             cost.add_release(core, &now, &found)?;
@@ -336,6 +335,8 @@ impl ChangeCost {
         if let Holder::Dinode(_) = found.holder {
             return Ok(());
         }
+        // Its allocator is locked with the truncate log.
+        self.need.frees += 1;
         self.credits += FREE_BLOCK_CREDITS;
         if let Holder::Bucket(_) = found.holder {
             let (need, credits) = index::shrink_need(&geometry);
@@ -394,9 +395,8 @@ pub(super) fn apply(txn: &mut Txn<'_>, inode: InodeNo, change: &Change<'_>) -> R
         take_out(txn, &now, found)?;
     }
     if let (Some((target, mut pair)), Some(written)) = (target, written) {
-        pair.stored = written.stored.clone();
-        let (holder, offset) = put(txn, &now, target, pair)?;
-        written.finish(txn, holder, offset, inode)?;
+        pair.stored = written;
+        put(txn, &now, target, pair)?;
     }
     if let Some(found) = &old {
         shrink(txn, inode, found)?;
@@ -413,8 +413,8 @@ pub(super) fn take_out(txn: &mut Txn<'_>, inode: &Inode, found: &Found) -> Resul
     }
     let stays = |pair: &Pair| !pair.is(found.pair.namespace, &found.pair.name);
     match found.holder {
-        Holder::Dinode(_) => edit_inline(txn, inode.number(), |pairs| pairs.retain(stays)).map(drop),
-        Holder::XattrBlock(at) => edit_block(txn, at, |pairs| pairs.retain(stays)).map(drop),
+        Holder::Dinode(_) => edit_inline(txn, inode.number(), |pairs| pairs.retain(stays)),
+        Holder::XattrBlock(at) => edit_block(txn, at, |pairs| pairs.retain(stays)),
         Holder::Bucket(at) => {
             let mut bucket = index::read_bucket(txn, at)?;
             if let Some(index) = bucket.pairs.iter().position(|pair| !stays(pair)) {
@@ -425,40 +425,34 @@ pub(super) fn take_out(txn: &mut Txn<'_>, inode: &Inode, found: &Found) -> Resul
     }
 }
 
-/// Stores an attribute that is nowhere yet. Returns where the root of its value is, if it has one.
-fn put(txn: &mut Txn<'_>, inode: &Inode, target: Target, pair: Pair) -> Result<(Holder, usize)> {
+/// Stores an attribute that is nowhere yet.
+fn put(txn: &mut Txn<'_>, inode: &Inode, target: Target, pair: Pair) -> Result<()> {
     let number = inode.number();
     match target {
         Target::Inline { make } => {
             if make {
                 make_inline_area(txn, inode)?;
             }
-            let offset = edit_inline(txn, number, |pairs| pairs.push(pair))?;
-            Ok((Holder::Dinode(number.block()), offset))
+            edit_inline(txn, number, |pairs| pairs.push(pair))
         }
         Target::NewBlock => {
             let at = make_block(txn, number)?;
-            let offset = edit_block(txn, at, |pairs| pairs.push(pair))?;
-            Ok((Holder::XattrBlock(at), offset))
+            edit_block(txn, at, |pairs| pairs.push(pair))
         }
-        Target::Block(at) => {
-            let offset = edit_block(txn, at, |pairs| pairs.push(pair))?;
-            Ok((Holder::XattrBlock(at), offset))
-        }
+        Target::Block(at) => edit_block(txn, at, |pairs| pairs.push(pair)),
         Target::Bucket(at) => {
             let mut bucket = index::read_bucket(txn, at)?;
-            let Some(offset) = bucket.insert(pair) else {
+            if !bucket.insert(pair) {
                 return Err(Error::NoSpace);
-            };
-            index::write(txn, at, &bucket)?;
-            Ok((Holder::Bucket(at), offset))
+            }
+            index::write(txn, at, &bucket)
         }
         Target::NewTree(_) | Target::FullTree(_) => Err(Error::NoSpace),
     }
 }
 
-/// Changes the attributes of an area. Returns where in it the value root of the last one is.
-fn edit_flat(area: &mut [u8], structure: Structure, edit: impl FnOnce(&mut Vec<Pair>)) -> Result<usize> {
+/// Changes the attributes of an area.
+fn edit_flat(area: &mut [u8], structure: Structure, edit: impl FnOnce(&mut Vec<Pair>)) -> Result<()> {
     let mut flat = Flat::parse(structure, area)?;
     edit(&mut flat.pairs);
     if flat.needed() > area.len() {
@@ -466,24 +460,21 @@ fn edit_flat(area: &mut [u8], structure: Structure, edit: impl FnOnce(&mut Vec<P
     }
     flat.pack(area.len());
     flat.write(area);
-    Ok(flat.pairs.last().map_or(0, Pair::root_offset))
+    Ok(())
 }
 
-/// Changes the attributes at the end of a dinode. Returns where in the block the value root of the last one is.
-fn edit_inline(txn: &mut Txn<'_>, inode: InodeNo, edit: impl FnOnce(&mut Vec<Pair>)) -> Result<usize> {
-    let block_size = txn.geometry().block_size();
+/// Changes the attributes at the end of a dinode.
+fn edit_inline(txn: &mut Txn<'_>, inode: InodeNo, edit: impl FnOnce(&mut Vec<Pair>)) -> Result<()> {
     let Some(area) = txn.dinode(inode)?.inline_xattr_area_mut() else {
         return Err(Error::NoSpace);
     };
-    let start = block_size - area.len();
-    let offset = edit_flat(area, Structure::XattrInline, edit).map_err(|error| error.in_inode(inode))?;
-    Ok(start + offset)
+    edit_flat(area, Structure::XattrInline, edit).map_err(|error| error.in_inode(inode))
 }
 
-/// Changes the attributes of a block. Returns where in the block the value root of the last one is.
-fn edit_block(txn: &mut Txn<'_>, at: BlockNo, edit: impl FnOnce(&mut Vec<Pair>)) -> Result<usize> {
+/// Changes the attributes of a block.
+fn edit_block(txn: &mut Txn<'_>, at: BlockNo, edit: impl FnOnce(&mut Vec<Pair>)) -> Result<()> {
     let area = txn.edit::<XattrBlock>(at)?.area_mut();
-    Ok(XattrBlock::AREA_OFFSET + edit_flat(area, Structure::XattrBlock, edit)?)
+    edit_flat(area, Structure::XattrBlock, edit)
 }
 
 /// Gives the end of a dinode to attributes.

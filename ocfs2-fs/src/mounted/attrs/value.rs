@@ -6,9 +6,7 @@
 //! Source: on-disk reference, sections 22.2 and 22.5.
 
 use ocfs2_format::device::Durability;
-use ocfs2_format::{
-    ClusterNo, ExtentFlags, ExtentRec, Geometry, InodeNo, Structure, Violation, XattrDefValueRoot, XattrEntry,
-};
+use ocfs2_format::{ExtentFlags, ExtentRec, Geometry, InodeNo, Structure, Violation, XattrDefValueRoot, XattrEntry};
 use zerocopy::FromZeros;
 
 use super::area::{Pair, Stored};
@@ -39,105 +37,41 @@ pub(super) fn clusters(geometry: &Geometry, size: usize) -> u32 {
     geometry.clusters_for_bytes(size as u64) as u32
 }
 
-/// What writing a value may take: credits beside those for what holds its root.
-pub(super) fn need(geometry: &Geometry, size: usize) -> (Need, u32) {
-    let clusters = clusters(geometry, size);
-    // One record fits in the root. Below it, one extent block holds all that a value can have.
-    let blocks = u32::from(clusters > 1);
-    let need = Need {
-        clusters,
-        blocks,
+/// What writing a value may take.
+pub(super) fn need(geometry: &Geometry, size: usize) -> Need {
+    Need {
+        clusters: clusters(geometry, size),
         ..Need::default()
-    };
-    (need, blocks)
-}
-
-/// A value that has been written, and whose root is not in place yet.
-#[derive(Debug)]
-pub(super) struct Written {
-    /// What to put behind the name.
-    pub(super) stored: Stored,
-    /// Extents that do not fit in the root, to be [added](Self::finish) when it is in place.
-    rest: Vec<Extent>,
-}
-
-impl Written {
-    /// Adds what did not fit in the root, which is in place now.
-    ///
-    /// # Errors
-    /// [`Error::NoSpace`], the journal's.
-    pub(super) fn finish(self, txn: &mut Txn<'_>, holder: Holder, offset: usize, inode: InodeNo) -> Result<()> {
-        let root = Root::XattrValue { holder, offset, inode };
-        for extent in self.rest {
-            tree::insert(txn, root, extent)?;
-        }
-        Ok(())
     }
 }
 
-/// Writes a value: beside its name if it is short, else to new clusters.
+/// Writes a value: beside its name if it is short, else to new clusters. Returns what to put behind the name.
+///
+/// The clusters are one run. The format would allow several below an extent block, but fsck.ocfs2 takes a value's list of
+/// that depth for damaged and offers to cut it off, and Linux 6.1 stops when it has to make one.
 ///
 /// # Errors
 /// [`Error::NoSpace`], [`Error::Io`].
-pub(super) fn write(txn: &mut Txn<'_>, inode: InodeNo, value: &[u8]) -> Result<Written> {
+pub(super) fn write(txn: &mut Txn<'_>, inode: InodeNo, value: &[u8]) -> Result<Stored> {
     if is_local(value.len()) {
-        return Ok(Written {
-            stored: Stored::Local(value.to_vec()),
-            rest: Vec::new(),
-        });
+        return Ok(Stored::Local(value.to_vec()));
     }
     let core = txn.core();
     let geometry = *core.geometry();
     let wanted = clusters(&geometry, value.len());
+    let run = txn.alloc_clusters(inode, None, wanted, wanted)?;
+    let at = geometry.cluster_to_block(run.start);
     let mut padded = value.to_vec();
     padded.resize(value.len().next_multiple_of(geometry.block_size()), 0);
-    let mut extents: Vec<Extent> = Vec::new();
-    let (mut cpos, mut goal) = (0, None);
-    while cpos < wanted {
-        let run = txn.alloc_clusters(inode, goal, 1, wanted - cpos)?;
-        let blkno = geometry.cluster_to_block(run.start);
-        let from = geometry.clusters_to_bytes(cpos) as usize;
-        let to = padded
-            .len()
-            .min(from + geometry.clusters_to_bytes(run.clusters) as usize);
-        write_bytes(
-            core.home_device().as_ref(),
-            blkno.0 << geometry.block_size_bits,
-            &padded[from..to],
-            Durability::Cached,
-        )?;
-        match extents.last_mut() {
-            Some(last) if last.blkno.0 + geometry.clusters_to_blocks(last.clusters) == blkno.0 => {
-                last.clusters += run.clusters;
-            }
-            _ => extents.push(Extent {
-                cpos,
-                clusters: run.clusters,
-                blkno,
-                flags: ExtentFlags::empty(),
-            }),
-        }
-        cpos += run.clusters;
-        goal = Some(ClusterNo(run.start.0 + run.clusters));
-    }
-    let mut root = empty_root();
-    let rest = extents.split_off(1.min(extents.len()));
-    if let Some(first) = extents.first() {
-        root.xv.xr_clusters.set(first.clusters);
-        root.xv.xr_list.l_next_free_rec.set(1);
-        // Clusters of one value: 16 at most.
-        root.er = ExtentRec::leaf(0, first.clusters as u16, first.blkno, first.flags);
-    }
-    Ok(Written {
-        stored: Stored::Outside(root),
-        rest,
-    })
-}
-
-fn empty_root() -> XattrDefValueRoot {
+    let offset = at.0 << geometry.block_size_bits;
+    write_bytes(core.home_device().as_ref(), offset, &padded, Durability::Cached)?;
     let mut root = XattrDefValueRoot::new_zeroed();
     root.xv.xr_list.l_count.set(1);
-    root
+    root.xv.xr_list.l_next_free_rec.set(1);
+    root.xv.xr_clusters.set(wanted);
+    // Sixteen at most.
+    root.er = ExtentRec::leaf(0, wanted as u16, at, ExtentFlags::empty());
+    Ok(Stored::Outside(root))
 }
 
 /// The value of an attribute.

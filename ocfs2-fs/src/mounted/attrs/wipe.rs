@@ -80,7 +80,12 @@ fn take_runs(locks: &mut LockSet<'_>, inode: &Inode, block: BlockNo) -> Result<(
 
 fn free_block(locks: &mut LockSet<'_>, inode: &Inode) -> Result<()> {
     let Some(at) = inode.xattr_block() else { return Ok(()) };
-    let credits = locks.reserve(Need::default())? + store::FREE_BLOCK_CREDITS + 1;
+    // The block's allocator is locked with the truncate log.
+    let need = Need {
+        frees: 1,
+        ..Need::default()
+    };
+    let credits = locks.reserve(need)? + store::FREE_BLOCK_CREDITS + 1;
     let mut txn = locks.begin(credits)?;
     store::free_block(&mut txn, inode.number(), at)?;
     txn.commit()?;

@@ -96,7 +96,7 @@ impl LockSet<'_> {
     }
 
     /// Gives back what [`reserve`](Self::reserve) has taken.
-    fn release_allocators(&mut self) {
+    pub(crate) fn release_allocators(&mut self) {
         while let Some(id) = self.space.locks.pop() {
             self.release(id);
         }
