@@ -49,6 +49,7 @@ fn run(shape: Shape, op: IoOp, before: u64, fault: Fault) -> bool {
     let outcome = outcome.unwrap_or_else(|_| panic!("{shape:?}: a panic at {op:?} {before}"));
     if device.injected().is_empty() {
         outcome.expect("nothing failed");
+        device.heal();
         fs.unmount().expect("nothing failed");
         return false;
     }
