@@ -13,12 +13,40 @@ const NAMES: [&str; 6] = ["/a", "/b", "/c", "/d", "/e", "/f"];
 
 #[derive(Clone, Copy, Debug)]
 enum Op {
-    Write { file: usize, at: u64, len: u64, byte: u8 },
-    Reflink { from: usize, to: usize },
-    SetLen { file: usize, len: u64 },
-    Punch { file: usize, at: u64, len: u64 },
-    Preallocate { file: usize, at: u64, len: u64 },
-    Remove { file: usize },
+    Write {
+        file: usize,
+        at: u64,
+        len: u64,
+        byte: u8,
+    },
+    Reflink {
+        from: usize,
+        to: usize,
+    },
+    SetLen {
+        file: usize,
+        len: u64,
+    },
+    CopyRange {
+        from: usize,
+        at: u64,
+        to: usize,
+        to_at: u64,
+        len: u64,
+    },
+    Punch {
+        file: usize,
+        at: u64,
+        len: u64,
+    },
+    Preallocate {
+        file: usize,
+        at: u64,
+        len: u64,
+    },
+    Remove {
+        file: usize,
+    },
     Remount,
 }
 
@@ -36,6 +64,8 @@ fn ops() -> impl Strategy<Value = Op> {
         5 => (file.clone(), file.clone()).prop_map(|(from, to)| Op::Reflink { from, to }),
         2 => (file.clone(), at.clone()).prop_map(|(file, len)| Op::SetLen { file, len }),
         2 => (file.clone(), at.clone(), len.clone()).prop_map(|(file, at, len)| Op::Punch { file, at, len }),
+        3 => (file.clone(), at.clone(), file.clone(), at.clone(), len.clone())
+            .prop_map(|(from, at, to, to_at, len)| Op::CopyRange { from, at, to, to_at, len }),
         1 => (file.clone(), at, len).prop_map(|(file, at, len)| Op::Preallocate { file, at, len }),
         2 => file.prop_map(|file| Op::Remove { file }),
         1 => Just(Op::Remount),
@@ -91,6 +121,34 @@ impl World {
                 model.resize(len as usize, 0);
                 let open = self.fs().open(NAMES[file], OpenHow::new().write(true)).unwrap();
                 open.set_len(len).unwrap();
+            }
+            Op::CopyRange {
+                from,
+                at,
+                to,
+                to_at,
+                len,
+            } => {
+                if from == to || !self.files.contains_key(&from) || !self.files.contains_key(&to) {
+                    return;
+                }
+                let source = self.fs().open(NAMES[from], OpenHow::new().read(true)).unwrap();
+                let target = self.fs().open(NAMES[to], OpenHow::new().write(true)).unwrap();
+                let copied = self
+                    .fs()
+                    .copy_range(source.inode_use(), at, target.inode_use(), to_at, len)
+                    .unwrap();
+                let model = &self.files[&from];
+                let end = model.len().min((at + len) as usize);
+                let bytes = model.get(at as usize..end).unwrap_or_default().to_vec();
+                assert_eq!(copied, bytes.len() as u64);
+                if bytes.is_empty() {
+                    return;
+                }
+                let model = self.files.get_mut(&to).unwrap();
+                let to_at = to_at as usize;
+                model.resize(model.len().max(to_at + bytes.len()), 0);
+                model[to_at..to_at + bytes.len()].copy_from_slice(&bytes);
             }
             Op::Punch { file, at, len } => {
                 let Some(model) = self.files.get_mut(&file) else { return };
@@ -207,6 +265,38 @@ fn a_tree_with_leaves_grows_and_goes_when_its_last_file_does() {
         fs.remove_file(name).unwrap();
         fs.sync().unwrap();
     }
+    fs.unmount().unwrap();
+    bed.assert_clean();
+}
+
+#[test]
+fn a_copy_shares_clusters_and_one_of_unaligned_places_does_not() {
+    let bed = Bed::new(Shape {
+        features: "refcount",
+        ..Shape::default()
+    });
+    let fs = bed.mount();
+    let bytes: Vec<u8> = (0..100 * CLUSTER + 77).map(|at| (at / 100) as u8).collect();
+    fs.write("/a", &bytes).unwrap();
+    let free = |fs: &FileSystem| fs.statfs().unwrap().free_blocks;
+    let before = free(&fs);
+    fs.copy("/a", "/b").unwrap();
+    assert_eq!(fs.read("/b").unwrap(), bytes);
+    assert!(
+        before - free(&fs) < 10,
+        "a copy takes a refcount block and an inode at most"
+    );
+    let (a, c) = (
+        fs.open("/a", OpenHow::new().read(true)).unwrap(),
+        fs.open("/c", OpenHow::new().write(true).create(true)).unwrap(),
+    );
+    let copied = fs
+        .copy_range(a.inode_use(), 100, c.inode_use(), 0, 50 * CLUSTER)
+        .unwrap();
+    assert_eq!(copied, 50 * CLUSTER);
+    assert!(fs.read("/c").unwrap() == bytes[100..][..50 * CLUSTER as usize]);
+    a.close().unwrap();
+    c.close().unwrap();
     fs.unmount().unwrap();
     bed.assert_clean();
 }

@@ -37,7 +37,7 @@ pub use fallocate::AllocateMode;
 pub use map::{ExtentInfo, ExtentPlace};
 
 pub(crate) use read::read_locked;
-pub(crate) use times::accessed;
+pub(crate) use times::{accessed, modified};
 pub(crate) use truncate::truncate;
 
 use super::{InodeUse, Level, LockSet};

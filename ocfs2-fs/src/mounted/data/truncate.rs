@@ -244,6 +244,7 @@ pub(super) fn release(
     let mut change = Some(change);
     loop {
         let inode = core.read_inode(number)?;
+        refcount::lock(locks, &inode, Level::Exclusive)?;
         let part = last_part(core, &inode, first, clusters, records)?;
         let Some((cpos, part)) = part else {
             if let Some(change) = change.take() {
@@ -264,7 +265,7 @@ pub(super) fn release(
 /// What one transaction of a removal can take out.
 fn last_part(core: &Core, inode: &Inode, first: u32, clusters: u32, records: u32) -> Result<Option<(u32, u32)>> {
     let root = Root::Data(inode.number());
-    let Some((cpos, part)) = tree::last_part(core, root, first, clusters, records)? else {
+    let Some((cpos, part)) = refcount::last_part(core, inode, first, clusters, records)? else {
         return Ok(None);
     };
     if inode.kind() == FileKind::Regular {
@@ -294,7 +295,6 @@ fn release_part(
     let is_shared = inode.dyn_features().contains(DynFeatures::HAS_REFCOUNT);
     let mut cost = tree::cost_from(core, root, cpos, records)?;
     if is_shared {
-        refcount::lock(locks, inode, Level::Exclusive)?;
         let more = refcount::release_cost(core, inode, records)?;
         cost.blocks += more.blocks;
         cost.credits += more.credits;

@@ -7,6 +7,7 @@
 
 mod counts;
 mod cow;
+mod ops;
 mod records;
 mod share;
 
