@@ -19,4 +19,5 @@ mod names;
 mod observe;
 mod quota;
 mod refcount;
+mod space;
 mod xattr;
