@@ -160,8 +160,9 @@ impl FileSystem {
     /// As [`reflink_at`](Self::reflink_at).
     pub fn reflink(&self, from: impl AsRef<Path>, to: impl AsRef<Path>) -> Result<Inode> {
         let source = self.metadata(from)?.number();
+        let to = to.as_ref();
         let (dir, name) = self.parent(to)?;
-        self.reflink_at(source, dir, &name, &NewInode::with_mode(0o644), true)
+        at(to, self.reflink_at(source, dir, &name, &NewInode::with_mode(0o644), true))
     }
 
     /// Makes a directory.

@@ -27,10 +27,10 @@ pub(crate) struct World {
 }
 
 /// Where a name is to be made.
-struct NewPlace {
-    path: Vec<u8>,
-    dir: NodeId,
-    name: Vec<u8>,
+pub(super) struct NewPlace {
+    pub(super) path: Vec<u8>,
+    pub(super) dir: NodeId,
+    pub(super) name: Vec<u8>,
 }
 
 pub(super) fn path(bytes: &[u8]) -> &Path {
@@ -44,7 +44,7 @@ fn errno<T>(result: &Result<T>) -> i32 {
 
 const ENOSPC: i32 = 28;
 const EXDEV_LIKE_INVALID: i32 = 22;
-const EEXIST: i32 = 17;
+pub(super) const EEXIST: i32 = 17;
 const EISDIR: i32 = 21;
 const ENOTDIR: i32 = 20;
 const ENOTEMPTY: i32 = 39;
@@ -79,12 +79,12 @@ impl World {
         (count > 0).then(|| places.swap_remove(n as usize % count))
     }
 
-    fn pick_file(&self, n: u32) -> Option<Place> {
+    pub(super) fn pick_file(&self, n: u32) -> Option<Place> {
         self.pick(n, |node| matches!(node.kind, Kind::File(_)))
     }
 
     /// A place for a new name, which may be taken.
-    fn place(&self, n: u32, name: u32) -> NewPlace {
+    pub(super) fn place(&self, n: u32, name: u32) -> NewPlace {
         // Four directories deep at most, one in five names in the root.
         let dirs = self.tree.places().into_iter();
         let mut dirs: Vec<(Vec<u8>, NodeId)> = dirs
@@ -109,7 +109,7 @@ impl World {
         }
     }
 
-    fn taken(&self, at: &NewPlace) -> Option<NodeId> {
+    pub(super) fn taken(&self, at: &NewPlace) -> Option<NodeId> {
         self.tree
             .node(at.dir)
             .dir()

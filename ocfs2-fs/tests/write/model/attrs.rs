@@ -5,7 +5,7 @@ use std::path::Path;
 
 use ocfs2_fs::{Error, FileSystem, Result, SetAttributes, XattrMode};
 
-use super::apply::{World, path};
+use super::apply::{EEXIST, World, path};
 use super::ops::Op;
 use super::tree::{Kind, Node, Place};
 
@@ -103,7 +103,21 @@ impl World {
         refused
     }
 
-    pub(super) fn reflink(&mut self, _op: &Op, _a: u32, _b: u32, _name: u32) {}
+    pub(super) fn reflink(&mut self, op: &Op, a: u32, b: u32, name: u32) {
+        let Some(from) = self.pick_file(a) else { return };
+        let at = self.place(b, name);
+        let result = self.fs().reflink(path(&from.path), path(&at.path));
+        if matches!(result, Err(Error::NoFeature { .. })) {
+            assert!(!self.fs().geometry().features.refcount());
+            return;
+        }
+        let expected = if self.taken(&at).is_some() { EEXIST } else { 0 };
+        if self.agree(op, &result, expected) {
+            let mut node = self.tree.node(from.node).clone();
+            (node.names, node.opens) = (1, 0);
+            self.tree.add(at.dir, &at.name, node);
+        }
+    }
 }
 
 pub(super) fn all_xattrs(fs: &FileSystem, path: &Path) -> BTreeMap<Vec<u8>, Vec<u8>> {
