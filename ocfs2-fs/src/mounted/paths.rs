@@ -162,7 +162,10 @@ impl FileSystem {
         let source = self.metadata(from)?.number();
         let to = to.as_ref();
         let (dir, name) = self.parent(to)?;
-        at(to, self.reflink_at(source, dir, &name, &NewInode::with_mode(0o644), true))
+        at(
+            to,
+            self.reflink_at(source, dir, &name, &NewInode::with_mode(0o644), true),
+        )
     }
 
     /// Makes a directory.

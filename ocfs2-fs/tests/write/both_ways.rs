@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use ocfs2_format::FileKind;
 use ocfs2_format::device::{FileDevice, FileOptions};
-use ocfs2_fs::{FileSystem, MountOptions, OpenHow, OpenOptions, Volume};
+use ocfs2_fs::{Error, FileSystem, MountOptions, OpenHow, OpenOptions, Result, Volume};
 use ocfs2_testkit::facts::{self, Fact, Facts};
 use ocfs2_testkit::tools::fsck;
 use ocfs2_testkit::{live, require_kernel, require_tool};
@@ -61,40 +61,40 @@ fn our_turn(image: &Path, turn: u32, seed: u64, ops: usize) {
 fn meddle(fs: &FileSystem, dir: &Path, seed: u64) {
     let mut rng = fastrand::Rng::with_seed(seed);
     let mut todo = vec![dir.to_owned()];
-    let mut count = 0u32;
     while let Some(dir) = todo.pop() {
         let entries: Vec<_> = fs.read_dir(&dir).expect("a directory can be listed").collect();
         for entry in entries {
             let entry = entry.expect("every entry can be read");
-            let name = OsStr::from_bytes(entry.name());
-            let path = dir.join(name);
-            count += 1;
-            match (
-                fs.symlink_metadata(&path).expect("an inode can be read").kind(),
-                rng.u32(0..6),
-            ) {
-                (FileKind::Directory, _) => todo.push(path),
-                (_, 0) => fs.remove_file(&path).expect("a file can be removed"),
-                (_, 1) => fs
-                    .rename(&path, dir.join(format!("renamed-{count}")))
-                    .expect("a file can be renamed"),
-                (FileKind::Regular, 2) => {
-                    let file = fs
-                        .open(&path, OpenHow::new().append(true))
-                        .expect("a file can be opened");
-                    let bytes = vec![b'+'; rng.usize(1..20_000)];
-                    file.write_at(0, &bytes).expect("a file can be appended to");
-                }
-                (FileKind::Regular, 3) => {
-                    let file = fs
-                        .open(&path, OpenHow::new().write(true))
-                        .expect("a file can be opened");
-                    let size = file.metadata().expect("an inode can be read").size();
-                    file.set_len(rng.u64(0..=size)).expect("a file can be cut");
-                }
-                _ => {}
+            let path = dir.join(OsStr::from_bytes(entry.name()));
+            if entry.kind() == Some(FileKind::Directory) {
+                todo.push(path);
+                continue;
+            }
+            match change(fs, &path, &mut rng) {
+                // The kernel made some files immutable.
+                Ok(()) | Err(Error::NotPermitted { .. }) => {}
+                Err(error) => panic!("{}: {error}", path.display()),
             }
         }
+    }
+}
+
+fn change(fs: &FileSystem, path: &Path, rng: &mut fastrand::Rng) -> Result<()> {
+    let is_file = fs.symlink_metadata(path)?.kind() == FileKind::Regular;
+    match rng.u32(0..6) {
+        0 => fs.remove_file(path),
+        1 => fs.rename(path, path.with_file_name(format!("renamed-{}", rng.u64(..)))),
+        2 if is_file => {
+            let file = fs.open(path, OpenHow::new().append(true))?;
+            let bytes = vec![b'+'; rng.usize(1..20_000)];
+            file.write_at(0, &bytes).map(drop)
+        }
+        3 if is_file => {
+            let file = fs.open(path, OpenHow::new().write(true))?;
+            let size = file.metadata()?.size();
+            file.set_len(rng.u64(0..=size))
+        }
+        _ => Ok(()),
     }
 }
 
