@@ -12,10 +12,11 @@ use ocfs2_format::{NodeNum, SlotNum};
 
 use super::locks::{CheckedLocks, LocalLocks, Locks, TouchLog};
 use super::node_state::NodeState;
+use super::orphans;
 use super::{Core, FileSystem, HomeDevice, MountOptions};
 use crate::error::{Error, Result};
 use crate::journals;
-use crate::meta::Meta;
+use crate::meta::{Blocks, Meta};
 use crate::superblock::{self, FoundSuper};
 use crate::system::{SystemFiles, heartbeats};
 use crate::volume::OpenOptions;
@@ -100,6 +101,7 @@ impl FileSystem {
             space: Mutex::default(),
         };
         core.recover(&crashed)?;
+        core.empty_orphan_dirs();
         Ok(FileSystem { core: Arc::new(core) })
     }
 
@@ -188,6 +190,15 @@ impl Core {
             self.node_state().set_dirty(slot, slot == self.slot, true)?;
         }
         Ok(self.home_device.flush()?)
+    }
+
+    /// Deletes what crashed nodes, or users at the last unmount, have left without a name. No other node is there, so
+    /// every slot's orphan directory is ours to look into.
+    fn empty_orphan_dirs(&self) {
+        for slot in (0..self.home.geometry().max_slots).map(SlotNum) {
+            // What cannot be deleted stays where it is, for fsck if it is damaged; it keeps nobody from the volume.
+            let _ = orphans::empty_slot(self, slot);
+        }
     }
 }
 
