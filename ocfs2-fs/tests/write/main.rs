@@ -17,6 +17,7 @@ mod mount;
 mod names;
 #[path = "../it/observe.rs"]
 mod observe;
+mod orphans;
 mod quota;
 mod refcount;
 mod space;

@@ -1,8 +1,10 @@
 //! Random operations on names, compared with a model as they go, and with what another reader and fsck.ocfs2 find after.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::thread;
 
-use ocfs2_format::{FileKind, InodeNo, SlotNum};
+use ocfs2_format::device::{BlockDevice, Durability};
+use ocfs2_format::{FileKind, InodeAttr, InodeNo, SlotNum};
 use ocfs2_fs::{DeviceNumber, Error, FileSystem, NewInode, RenameMode, Volume};
 use proptest::prelude::*;
 
@@ -347,4 +349,177 @@ proptest! {
     fn names_are_where_a_model_has_them(shape in 0..SHAPES.len(), ops in proptest::collection::vec(op(), 50..400)) {
         run(SHAPES[shape], &ops);
     }
+}
+
+#[test]
+fn what_is_immutable_or_append_only_keeps_its_names() {
+    let bed = Bed::new(Shape::default());
+    let fs = bed.mount();
+    let root = fs.root();
+    let new = NewInode::with_mode(0o755);
+    let dir = fs.make_dir(root, b"d", &new).unwrap().number();
+    let file = fs.create_file(dir, b"f", &new).unwrap().number();
+    let other = fs.create_file(root, b"o", &new).unwrap().number();
+    for (inode, attr) in [
+        (dir, InodeAttr::APPEND),
+        (file, InodeAttr::IMMUTABLE),
+        (file, InodeAttr::APPEND),
+    ] {
+        fs.set_flags(inode, attr).unwrap();
+        assert_eq!(fs.unlink(dir, b"f").unwrap_err().errno(), EPERM);
+        let moved = fs.rename_at(dir, b"f", root, b"g", RenameMode::Replace);
+        assert_eq!(moved.unwrap_err().errno(), EPERM);
+        let replaced = fs.rename_at(root, b"o", dir, b"f", RenameMode::Replace);
+        assert_eq!(replaced.unwrap_err().errno(), EPERM);
+        let exchanged = fs.rename_at(root, b"o", dir, b"f", RenameMode::Exchange);
+        assert_eq!(exchanged.unwrap_err().errno(), EPERM);
+        if inode == file {
+            assert_eq!(fs.link(file, root, b"g").unwrap_err().errno(), EPERM);
+        } else {
+            // Names may be appended.
+            fs.link(other, dir, b"appended").unwrap();
+        }
+        fs.set_flags(inode, InodeAttr::empty()).unwrap();
+    }
+    fs.set_flags(dir, InodeAttr::IMMUTABLE).unwrap();
+    assert_eq!(fs.create_file(dir, b"x", &new).unwrap_err().errno(), EPERM);
+    assert_eq!(fs.link(other, dir, b"x").unwrap_err().errno(), EPERM);
+    assert_eq!(fs.unlink(dir, b"f").unwrap_err().errno(), EPERM);
+    fs.set_flags(dir, InodeAttr::empty()).unwrap();
+    fs.unlink(dir, b"f").unwrap();
+    fs.unmount().unwrap();
+    bed.assert_clean();
+}
+
+#[test]
+fn a_set_group_id_directory_hands_its_group_down() {
+    let bed = Bed::new(Shape::default());
+    let fs = bed.mount();
+    let new = NewInode {
+        uid: 7,
+        gid: 100,
+        ..NewInode::with_mode(0o2775)
+    };
+    let dir = fs.make_dir(fs.root(), b"d", &new).unwrap();
+    assert_eq!((dir.mode(), dir.uid(), dir.gid()), (0o042_775, 7, 100));
+    let new = NewInode {
+        uid: 8,
+        gid: 200,
+        umask: 0o022,
+        ..NewInode::with_mode(0o777)
+    };
+    let below = fs.make_dir(dir.number(), b"d", &new).unwrap();
+    assert_eq!((below.mode(), below.uid(), below.gid()), (0o042_755, 8, 100));
+    let file = fs.create_file(below.number(), b"f", &new).unwrap();
+    assert_eq!((file.mode(), file.gid()), (0o100_755, 100));
+    fs.unmount().unwrap();
+    bed.assert_clean();
+}
+
+#[test]
+fn names_that_no_entry_can_have_are_refused() {
+    let bed = Bed::new(Shape::default());
+    let fs = bed.mount();
+    let root = fs.root();
+    let new = NewInode::with_mode(0o644);
+    for (name, errno) in [
+        (&b""[..], EINVAL),
+        (b"a/b", EINVAL),
+        (b"a\0b", EINVAL),
+        (&[b'x'; 256], 36),
+        (b".", EEXIST),
+        (b"..", EEXIST),
+    ] {
+        assert_eq!(fs.create_file(root, name, &new).unwrap_err().errno(), errno);
+    }
+    assert_eq!(fs.unlink(root, b".").unwrap_err().errno(), EISDIR);
+    assert_eq!(fs.rmdir(root, b".").unwrap_err().errno(), EINVAL);
+    assert_eq!(fs.rmdir(root, b"..").unwrap_err().errno(), ENOTEMPTY);
+    let up = fs.lookup(root, b"..").unwrap().unwrap();
+    assert_eq!(up.number(), root);
+    let file = fs.create_file(root, b"f", &new).unwrap().number();
+    assert!(matches!(fs.lookup(file, b"x"), Err(Error::WrongKind { .. })));
+    assert!(matches!(fs.create_file(file, b"x", &new), Err(Error::WrongKind { .. })));
+    fs.unmount().unwrap();
+}
+
+#[test]
+fn without_indexes_a_file_has_32000_names_and_a_directory_as_many_links() {
+    let bed = Bed::new(Shape {
+        features: "noindexed-dirs,nometaecc",
+        ..Shape::default()
+    });
+    let fs = bed.mount();
+    let new = NewInode::with_mode(0o755);
+    let file = fs.create_file(fs.root(), b"f", &new).unwrap();
+    let dir = fs.make_dir(fs.root(), b"d", &new).unwrap();
+    let root = fs.root();
+    fs.unmount().unwrap();
+    for inode in [&file, &dir] {
+        // i_links_count, one short of the limit.
+        let offset = inode.number().0 * 4096;
+        let mut block = [0; 4096];
+        bed.device.read(offset, &mut block).unwrap();
+        block[0x2A..0x2C].copy_from_slice(&31_999u16.to_le_bytes());
+        bed.device.write(offset, &block, Durability::Cached).unwrap();
+    }
+    let fs = bed.mount();
+    assert_eq!(fs.link(file.number(), root, b"last").unwrap().links(), 32_000);
+    assert!(matches!(
+        fs.link(file.number(), root, b"one more"),
+        Err(Error::TooManyLinks(_))
+    ));
+    fs.make_dir(dir.number(), b"last", &new).unwrap();
+    assert!(matches!(
+        fs.make_dir(dir.number(), b"one more", &new),
+        Err(Error::TooManyLinks(_))
+    ));
+    fs.make_dir(root, b"x", &new).unwrap();
+    let moved = fs.rename_at(root, b"x", dir.number(), b"x", RenameMode::Replace);
+    assert!(matches!(moved, Err(Error::TooManyLinks(_))));
+    fs.rename_at(root, b"x", dir.number(), b"last", RenameMode::Replace)
+        .unwrap();
+    fs.unmount().unwrap();
+}
+
+#[test]
+fn threads_that_make_move_and_remove_names_leave_a_sound_volume() {
+    let bed = Bed::new(Shape {
+        features: "metaecc",
+        ..Shape::default()
+    });
+    let fs = bed.mount();
+    let new = NewInode::with_mode(0o755);
+    let top: Vec<InodeNo> = (0..4u8)
+        .map(|n| fs.make_dir(fs.root(), &[b'a' + n], &new).unwrap().number())
+        .collect();
+    thread::scope(|scope| {
+        for seed in 0..4 {
+            let (fs, top) = (&fs, &top);
+            scope.spawn(move || {
+                let mut random = fastrand::Rng::with_seed(seed);
+                let mut dirs = top.clone();
+                for _ in 0..400 {
+                    let name = |random: &mut fastrand::Rng| vec![b'n', random.u8(b'a'..b'g')];
+                    let (dir, to) = (*random.choice(&dirs).unwrap(), *random.choice(&dirs).unwrap());
+                    let (one, other) = (name(&mut random), name(&mut random));
+                    let done = match random.u8(0..8) {
+                        0 | 1 => fs.make_dir(dir, &one, &new).map(|made| dirs.push(made.number())),
+                        2 => fs.create_file(dir, &one, &new).map(drop),
+                        3 => fs.unlink(dir, &one),
+                        4 => fs.rmdir(dir, &one),
+                        5 => fs.rename_at(dir, &one, to, &other, RenameMode::Exchange),
+                        _ => fs.rename_at(dir, &one, to, &other, RenameMode::Replace),
+                    };
+                    if let Err(error) = done {
+                        let allowed = [ENOENT, EEXIST, ENOTDIR, EISDIR, EINVAL, ENOTEMPTY, 116];
+                        assert!(allowed.contains(&error.errno()), "{error}");
+                    }
+                    dirs.retain(|&dir| fs.inode(dir).is_ok_and(|inode| inode.kind() == FileKind::Directory));
+                }
+            });
+        }
+    });
+    fs.unmount().unwrap();
+    bed.assert_clean();
 }
