@@ -286,7 +286,9 @@ pub struct GroupParent {
 /// Set bits among the first `bits` of a bitmap; bits beyond its end count as clear.
 pub fn count_ones(bitmap: &[u8], bits: u16) -> u32 {
     let whole = usize::from(bits / 8).min(bitmap.len());
-    let mut ones: u32 = bitmap[..whole].iter().map(|byte| byte.count_ones()).sum();
+    let (words, bytes) = bitmap[..whole].as_chunks::<8>();
+    let mut ones: u32 = words.iter().map(|word| u64::from_le_bytes(*word).count_ones()).sum();
+    ones += bytes.iter().map(|byte| byte.count_ones()).sum::<u32>();
     if let (Some(last), 1..) = (bitmap.get(usize::from(bits / 8)), bits % 8) {
         ones += (last & ((1 << (bits % 8)) - 1)).count_ones();
     }

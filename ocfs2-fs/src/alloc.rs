@@ -6,7 +6,7 @@ use std::collections::HashSet;
 
 use ocfs2_format::{
     BlockNo, ClusterNo, Contents, Corrupt, FileKind, GroupDesc, GroupParent, InodeNo, SlotNum, Structure, SystemFile,
-    Violation, test_bit,
+    Violation,
 };
 
 use crate::error::{Error, Result};
@@ -48,24 +48,35 @@ impl Group {
 pub(crate) fn free_runs(bitmap: &[u8], bits: u16) -> impl Iterator<Item = (u16, u16)> + '_ {
     let mut next = 0;
     std::iter::from_fn(move || {
-        while next < bits && test_bit(bitmap, next.into()) {
-            // Eight at once where a whole byte is in use.
-            next += if next % 8 == 0 && bitmap.get(usize::from(next / 8)) == Some(&0xFF) {
-                8
-            } else {
-                1
-            };
-        }
-        if next >= bits {
-            return None;
-        }
-        let start = next;
-        while next < bits && !test_bit(bitmap, next.into()) {
-            let whole_byte = next % 8 == 0 && bits - next >= 8 && bitmap.get(usize::from(next / 8)) == Some(&0);
-            next += if whole_byte { 8 } else { 1 };
-        }
+        let start = find_bit(bitmap, next, bits, false)?;
+        next = find_bit(bitmap, start, bits, true).unwrap_or(bits);
         Some((start, next - start))
     })
+}
+
+/// The first bit in `from..end` that is set, or that is clear. Bits beyond the bitmap are clear.
+pub(crate) fn find_bit(bitmap: &[u8], from: u16, end: u16, set: bool) -> Option<u16> {
+    let end = usize::from(end);
+    let mut at = usize::from(from);
+    while at < end {
+        let rest = bitmap.get(at / 8..).unwrap_or_default();
+        // 64 at once from here, or what is left of a byte.
+        let (bits, len) = match rest.first_chunk::<8>() {
+            Some(word) if at.is_multiple_of(8) => (u64::from_le_bytes(*word), 64),
+            _ => {
+                let byte = rest.first().copied().unwrap_or(0);
+                (u64::from(byte) >> (at % 8), 8 - at % 8)
+            }
+        };
+        let wanted = if set { bits } else { !bits };
+        let skipped = (wanted.trailing_zeros() as usize).min(len);
+        at += skipped;
+        if skipped < len {
+            // Below `end`, which has 16 bits, or not found.
+            return (at < end).then_some(at as u16);
+        }
+    }
+    None
 }
 
 /// The counts of a chain allocator, as its dinode gives them.
@@ -390,5 +401,11 @@ mod tests {
         let runs: Vec<_> = free_runs(&bitmap, 30).collect();
         assert_eq!(runs, [(3, 5), (16, 8), (25, 5)]);
         assert_eq!(free_runs(&[0xFF; 2], 16).count(), 0);
+        let mut long = vec![0xFF; 100];
+        long[30..60].fill(0);
+        long[60] = 0xFE;
+        let runs: Vec<_> = free_runs(&long, 800).collect();
+        assert_eq!(runs, [(240, 241)]);
+        assert_eq!(free_runs(&[], 5).collect::<Vec<_>>(), [(0, 5)]);
     }
 }

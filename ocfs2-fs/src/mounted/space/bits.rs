@@ -4,9 +4,7 @@
 //!
 //! Source: on-disk reference, sections 0 and 11.
 
-use ocfs2_format::test_bit;
-
-use crate::alloc::free_runs;
+use crate::alloc::{find_bit, free_runs};
 
 /// A run of bits: the first, and how many.
 pub(super) type BitRun = (u16, u16);
@@ -44,12 +42,7 @@ pub(super) fn choose(busy: &[u8], bits: u16, goal: Option<u16>, min: u16, max: u
 /// Clear bits from `start`, `max` at most.
 pub(super) fn clear_from(busy: &[u8], bits: u16, start: u16, max: u16) -> u16 {
     let end = bits.min(start.saturating_add(max));
-    let mut at = start;
-    while at < end && !test_bit(busy, at.into()) {
-        let whole_byte = at.is_multiple_of(8) && end - at >= 8 && busy.get(usize::from(at / 8)) == Some(&0);
-        at += if whole_byte { 8 } else { 1 };
-    }
-    at.saturating_sub(start)
+    find_bit(busy, start, end, true).unwrap_or(end).saturating_sub(start)
 }
 
 /// The first clear bit at or behind `from`, or else before it.
@@ -67,13 +60,24 @@ pub(super) fn first_clear(busy: &[u8], bits: u16, from: u16) -> Option<u16> {
 /// Sets or clears a run. `false`, with nothing changed, if not all of it was the other way round, or in the bitmap.
 pub(super) fn flip(bitmap: &mut [u8], (start, len): BitRun, set: bool) -> bool {
     let range = usize::from(start)..usize::from(start) + usize::from(len);
-    if range.end > bitmap.len() * 8 || range.clone().any(|bit| test_bit(bitmap, bit) == set) {
+    // The bits of the range in each byte that has some.
+    let masks = (range.start / 8..range.end.div_ceil(8)).map(|index| {
+        let (from, to) = (
+            range.start.max(index * 8) - index * 8,
+            range.end.min(index * 8 + 8) - index * 8,
+        );
+        (index, (0xFFu8 << from) & (0xFFu8 >> (8 - to)))
+    });
+    let is_other_way = |(index, mask): (usize, u8)| {
+        let old = bitmap.get(index).map(|byte| byte & mask);
+        old == Some(if set { 0 } else { mask })
+    };
+    if !masks.clone().all(is_other_way) {
         return false;
     }
-    for bit in range {
-        // The last bit of the range lies in the bitmap.
-        if let Some(byte) = bitmap.get_mut(bit / 8) {
-            *byte ^= 1 << (bit % 8);
+    for (index, mask) in masks {
+        if let Some(byte) = bitmap.get_mut(index) {
+            *byte ^= mask;
         }
     }
     true

@@ -8,7 +8,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use ocfs2_format::{ClusterNo, InodeNo, set_bit};
+use ocfs2_format::{ClusterNo, InodeNo};
 
 use super::bits::{self, BitRun};
 
@@ -133,9 +133,7 @@ impl Reservations {
         let used = self.clock;
         self.by_age.insert(used, owner);
         self.runs.insert(owner, Reserved { run, used });
-        for bit in run.0..run.0 + run.1 {
-            set_bit(&mut self.reserved, bit.into());
-        }
+        bits::flip(&mut self.reserved, run, true);
     }
 
     /// Gives up what an owner has.

@@ -36,21 +36,13 @@ impl Window {
             });
         };
         let counts = dinode.dinode().bitmap();
-        local
-            .check(counts, meta.geometry())
-            .map_err(|corrupt| corrupt.at_block(inode.block()).in_inode(inode))?;
-        // The check has compared both with the bits that `la_size` bytes have.
+        // The check of the dinode has compared both with the bits that `la_size` bytes have.
         let (total, used) = (counts.i_total.get() as u16, counts.i_used.get() as u16);
         Ok(Window {
             start: local.window_start(),
             total,
             used,
-            bitmap: local
-                .la_bitmap
-                .iter()
-                .take(usize::from(total).div_ceil(8))
-                .copied()
-                .collect(),
+            bitmap: local.la_bitmap[..usize::from(total).div_ceil(8).min(local.la_bitmap.len())].to_vec(),
         })
     }
 
