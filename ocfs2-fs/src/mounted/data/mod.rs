@@ -36,7 +36,6 @@ use ocfs2_format::{FileKind, Generation, Geometry, InodeAttr, InodeNo};
 pub use fallocate::AllocateMode;
 pub use map::{ExtentInfo, ExtentPlace};
 
-pub(crate) use read::read_locked;
 pub(crate) use times::{accessed, modified};
 pub(crate) use truncate::truncate;
 

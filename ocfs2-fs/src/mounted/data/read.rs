@@ -43,7 +43,7 @@ pub(crate) fn read_at(core: &Core, file: FileId, offset: u64, bufs: &mut [IoSlic
 ///
 /// # Errors
 /// As [`read_at`].
-pub(crate) fn read_locked(meta: &dyn Blocks, inode: &Inode, offset: u64, buf: &mut [u8]) -> Result<usize> {
+fn read_locked(meta: &dyn Blocks, inode: &Inode, offset: u64, buf: &mut [u8]) -> Result<usize> {
     let left = inode.size().saturating_sub(offset);
     let len = usize::try_from(left).unwrap_or(usize::MAX).min(buf.len());
     let buf = &mut buf[..len];
