@@ -149,8 +149,8 @@ pub(crate) fn wipe(core: &Core, number: InodeNo) -> Result<bool> {
     }
     dirs::free_index(&mut locks, &inode)?;
     attrs::remove_all(&mut locks, number)?;
-    // Allocators come behind the orphan directory.
-    locks.reserve(Need::default())?;
+    // The orphan directory comes before them.
+    locks.release_late();
     free(&mut locks, number)?;
     core.nameless.set().remove(&number);
     core.forget_reservation(number);

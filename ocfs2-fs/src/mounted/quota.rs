@@ -13,7 +13,7 @@ mod local;
 use ocfs2_format::quota::{GlobalEntry, QuotaKind};
 use ocfs2_format::{BlockNo, Generation, LockId, LockKind, SlotNum, SystemFile};
 
-use self::file::{Entry, GlobalFile};
+use self::file::GlobalFile;
 use super::{Core, FileSystem, Level, LockSet, Txn};
 use crate::error::{Error, Result};
 use crate::meta::Blocks;
@@ -166,6 +166,19 @@ impl LockSet<'_> {
             file.add(self, id)?;
         }
         Ok(file)
+    }
+
+    /// Gives back the locks of quota files and allocators: they come behind all others, so an operation of several steps
+    /// that has them calls this before it takes one of those.
+    pub(crate) fn release_late(&mut self) {
+        self.release_allocators();
+        let core = self.core();
+        for kind in KINDS {
+            self.release(lock_id(kind));
+            if let Ok(file) = core.global_file(kind) {
+                self.release(core.meta_lock(file.inode));
+            }
+        }
     }
 
     /// As [`quota`](Self::quota), for a [transfer](Txn::transfer).

@@ -256,3 +256,39 @@ sleep 100
         .collect();
     assert!(report.finished && problems.is_empty(), "{problems:?}");
 }
+
+#[test]
+fn threads_that_are_counted_at_once_do_not_lose_count_or_wait_for_each_other_for_ever() {
+    let bed = Bed::new(COUNTED[0]);
+    let initial = stored(&bed.volume(), QuotaKind::User)[&0];
+    let there = added_up(&bed.volume(), QuotaKind::User)[&0];
+    let fs = bed.mount();
+    std::thread::scope(|scope| {
+        for thread in 0..4u32 {
+            let fs = &fs;
+            scope.spawn(move || {
+                let dir = format!("/dir-{thread}");
+                fs.create_dir(&dir).unwrap();
+                for step in 0..60u32 {
+                    let path = format!("{dir}/{}", step % 7);
+                    if step % 7 == 3 && step > 7 {
+                        fs.remove_file(&path).unwrap();
+                    }
+                    fs.write(&path, vec![1; 5000 * (step as usize % 5)]).unwrap();
+                    chown(fs, &path, step % 3 * 100, thread).unwrap();
+                    let inode = fs.metadata(&path).unwrap().number();
+                    let value = vec![thread as u8; 50 * step as usize];
+                    fs.set_xattr(inode, b"user.a", &value, ocfs2_fs::XattrMode::Set)
+                        .unwrap();
+                }
+            });
+        }
+    });
+    fs.unmount().unwrap();
+    let volume = bed.volume();
+    let mut wanted = added_up(&volume, QuotaKind::User);
+    let of_root = wanted.entry(0).or_default();
+    *of_root = (of_root.0 + initial.0 - there.0, of_root.1 + initial.1 - there.1);
+    assert_eq!(stored(&volume, QuotaKind::User), wanted);
+    bed.assert_clean();
+}

@@ -158,14 +158,15 @@ impl<'c> LockSet<'c> {
         rf_generation: u32,
         level: Level,
     ) -> Result<()> {
-        self.take(
-            LockId::Block {
-                kind: LockKind::Refcount,
-                block: root,
-                generation: Generation(rf_generation),
-            },
-            level,
-        )
+        let id = LockId::Block {
+            kind: LockKind::Refcount,
+            block: root,
+            generation: Generation(rf_generation),
+        };
+        if !self.holds(id) {
+            self.release_late();
+        }
+        self.take(id, level)
     }
 
     /// Takes the metadata lock of a system file and reads its inode. Without a slot of its own, the slot does not matter.
