@@ -2,5 +2,6 @@
 
 mod blocks;
 mod dry_run;
+mod interrupted;
 mod matrix;
 mod spec;
