@@ -4,4 +4,5 @@ mod blocks;
 mod dry_run;
 mod interrupted;
 mod matrix;
+mod mounted;
 mod spec;
