@@ -109,7 +109,7 @@ pub fn format(device: &dyn BlockDevice, plan: &Plan, progress: &mut dyn FnMut(Pr
         let (block_size, shift) = (geometry.block_size() as u64, geometry.block_size_bits);
         let backups = plan.backup_blocks().iter().map(|block| block.0 << shift);
         let backups = backups.map(|start| start..start + block_size);
-        for range in backups.chain([0..END_BYTES.min(found)]) {
+        for range in backups.chain(std::iter::once(0..END_BYTES.min(found))) {
             // The first error is the one to report, and one place that can't be cleared must not save the others.
             let _ = device.write_zeroes(range);
         }
