@@ -66,6 +66,8 @@ pub struct FileDevice {
     options: FileOptions,
     geometry: DevGeometry,
     discard: DiscardEffect,
+    /// Whether writing is faster into space that was asked for before.
+    reserves: bool,
 }
 
 impl FileDevice {
@@ -146,12 +148,14 @@ impl FileDevice {
             len: whole_blocks(len, block_size),
             dma_alignment,
         };
+        let reserves = storage == Storage::File && options.writable && !sparse::is_in_memory(&file);
         Ok(FileDevice {
             file,
             storage,
             options: *options,
             geometry,
             discard,
+            reserves,
         })
     }
 
@@ -302,7 +306,7 @@ impl BlockDevice for FileDevice {
     fn allocate(&self, range: Range<u64>) -> Result<(), IoError> {
         self.check_write(IoOp::Allocate, &range)?;
         let (start, len) = (range.start, range.end - range.start);
-        if len == 0 || self.storage == Storage::BlockDevice {
+        if len == 0 || !self.reserves {
             return Ok(());
         }
         // Where it is not supported, writing gets the storage.

@@ -23,7 +23,7 @@ pub enum Step {
     SystemFiles,
     /// Fixing the superblock's contents; they are written at the very end.
     Superblock,
-    /// Copies of the superblock.
+    /// Copies of the superblock; written with it.
     BackupSuperblocks,
     /// Journals.
     Journals,
@@ -79,12 +79,13 @@ pub struct Summary {
 
 /// Makes the volume.
 ///
-/// Old contents are first made unrecognisable and the superblock is written last, after everything else has reached the
-/// device, so that an interrupted format is never mistaken for a volume. Nothing is read.
+/// Old contents are first made unrecognisable. The superblock is written last, and its copies just before it, each after
+/// everything else has reached the device, so that an interrupted format is never mistaken for a volume. Nothing is read.
 ///
 /// # Errors
 /// [`MkfsError::DeviceTooSmall`] or [`MkfsError::BelowSector`] when the plan is not for this device; nothing has been
-/// written then. [`MkfsError::Io`] when the device fails; its first MiB is then left zero if it can still be written.
+/// written then. [`MkfsError::Io`] when the device fails; its first MiB and the copies of the superblock are then left
+/// zero if they can still be written.
 pub fn format(device: &dyn BlockDevice, plan: &Plan, progress: &mut dyn FnMut(Progress)) -> Result<Summary, MkfsError> {
     let (device_geometry, geometry) = (device.geometry(), plan.geometry());
     let (found, expected) = (device_geometry.len, geometry.bytes());
@@ -105,10 +106,14 @@ pub fn format(device: &dyn BlockDevice, plan: &Plan, progress: &mut dyn FnMut(Pr
     };
     let outcome = formatting.run(progress);
     if outcome.is_err() {
-        // The first error is the one to report.
-        let _ = device
-            .write_zeroes(0..END_BYTES.min(found))
-            .and_then(|()| device.flush());
+        let (block_size, shift) = (geometry.block_size() as u64, geometry.block_size_bits);
+        let backups = plan.backup_blocks().iter().map(|block| block.0 << shift);
+        let backups = backups.map(|start| start..start + block_size);
+        for range in backups.chain(std::iter::once(0..END_BYTES.min(found))) {
+            // The first error is the one to report, and one place that can't be cleared must not save the others.
+            let _ = device.write_zeroes(range);
+        }
+        let _ = device.flush();
     }
     outcome
 }
@@ -134,14 +139,11 @@ impl Formatting<'_> {
                     self.cluster_groups(&builder)?;
                     self.writer.stage([builder.first_inode_group()])?;
                 }
-                Step::InitializeSuperblock | Step::Superblock => {}
+                // Written at the very end.
+                Step::InitializeSuperblock | Step::Superblock | Step::BackupSuperblocks => {}
                 Step::SystemFiles => {
                     self.writer.stage(builder.system_files())?;
                     self.writer.stage(builder.directories())?;
-                }
-                Step::BackupSuperblocks => {
-                    self.writer
-                        .stage(plan.backup_blocks().iter().map(|&at| builder.superblock(at)))?;
                 }
                 Step::Journals => self.writer.stage(builder.journal_superblocks())?,
                 Step::ExtentAllocators => {
@@ -158,6 +160,12 @@ impl Formatting<'_> {
             progress(Progress::Done(step));
         }
         self.device.flush()?;
+        if !plan.backup_blocks().is_empty() {
+            self.writer
+                .stage(plan.backup_blocks().iter().map(|&at| builder.superblock(at)))?;
+            self.writer.write_staged()?;
+            self.device.flush()?;
+        }
         self.superblock(&builder)?;
         self.device.flush()?;
         Ok(Summary {

@@ -37,6 +37,8 @@ mod existing;
 mod extents;
 mod format;
 mod index;
+#[cfg(test)]
+mod invariants;
 mod layout;
 mod options;
 mod plan;

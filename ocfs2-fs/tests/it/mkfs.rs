@@ -2,5 +2,7 @@
 
 mod blocks;
 mod dry_run;
+mod interrupted;
 mod matrix;
+mod mounted;
 mod spec;

@@ -1,13 +1,13 @@
 //! Zeros without writing them, where the file system or device can.
 //!
-//! Source: Linux system call behaviour (`fallocate` on files, and on block devices since 4.9; `SEEK_DATA`).
+//! Source: Linux system call behaviour (`fallocate` on files, and on block devices since 4.9; `SEEK_DATA`; `statfs`).
 
 use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 
-use rustix::fs::{FallocateFlags, SeekFrom, fallocate, seek};
+use rustix::fs::{FallocateFlags, FsWord, SeekFrom, fallocate, fstatfs, seek};
 use rustix::io::Errno;
 
 use super::super::buf::AlignedBuf;
@@ -25,6 +25,11 @@ pub(super) fn zero_range(file: &File, range: &Range<u64>) -> io::Result<bool> {
 /// Gives `range` storage where it has none; what it reads as stays. `false` where that is not supported.
 pub(super) fn reserve(file: &File, range: &Range<u64>) -> io::Result<bool> {
     allocate(file, FallocateFlags::KEEP_SIZE, range)
+}
+
+/// Whether the file is in memory (tmpfs): its storage is pages, for which asking twice takes longer than once.
+pub(super) fn is_in_memory(file: &File) -> bool {
+    fstatfs(file).is_ok_and(|fs| fs.f_type == TMPFS_MAGIC)
 }
 
 /// Whether the file system can punch holes: asked for one behind the file's end, where there is nothing to lose.
@@ -81,6 +86,9 @@ fn allocate(file: &File, mode: FallocateFlags, range: &Range<u64>) -> io::Result
         };
     }
 }
+
+/// Type of file system of files in memory, as `statfs` has it.
+const TMPFS_MAGIC: FsWord = 0x0102_1994;
 
 /// Length and alignment of the hole asked for behind the end, in bytes.
 const BEHIND: u64 = 1 << 20;
