@@ -296,6 +296,14 @@ impl Journal {
         Ok(())
     }
 
+    /// Makes all data durable that has been written to the device so far, and nothing that has been merged.
+    ///
+    /// # Errors
+    /// [`JournalError::Aborted`].
+    pub fn flush(&self) -> Result<(), JournalError> {
+        self.shared.flush()
+    }
+
     /// Writes home what this transaction and those before it hold, and makes that durable: before another node gets to
     /// see the blocks.
     ///

@@ -461,3 +461,78 @@ fn what_was_synced_survives_a_crash() {
         crashed.assert_clean();
     }
 }
+
+#[test]
+fn files_in_thousands_of_pieces_are_written_punched_and_cut_in_bounded_steps() {
+    for shape in [SHAPES[1], SHAPES[5]] {
+        let bed = Bed::new(shape);
+        let fs = bed.mount();
+        let file = new_file(&fs, "pieces");
+        let cluster = u64::from(shape.cluster);
+        let pieces = 2000;
+        // From both ends to the middle: records are appended, put in front, and put in between.
+        let order = (0..pieces / 2).flat_map(|n| [n, pieces - 1 - n]);
+        for n in order {
+            write_all(&fs, &file, 2 * n * cluster + 100, &n.to_le_bytes());
+        }
+        assert_eq!(u64::from(fs.inode(file.inode()).unwrap().clusters()), pieces);
+        let holds = |n: u64| {
+            let mut bytes = [0xFF; 8];
+            fs.read_at(&file, 2 * n * cluster + 100, &mut bytes).unwrap();
+            u64::from_le_bytes(bytes)
+        };
+        assert!((0..pieces).all(|n| holds(n) == n));
+        fs.allocate(&file, 500 * cluster..1501 * cluster, AllocateMode::PunchHole)
+            .unwrap();
+        assert!((0..pieces).all(|n| holds(n) == if (250..=750).contains(&n) { 0 } else { n }));
+        fs.allocate(&file, 600 * cluster..700 * cluster, AllocateMode::Extend)
+            .unwrap();
+        fs.set_len(&file, 3000 * cluster + 102).unwrap();
+        assert_eq!(u64::from(fs.inode(file.inode()).unwrap().clusters()), 1501 - 501 + 100);
+        let inode = file.inode();
+        fs.sync().unwrap();
+        let crashed = bed.snapshot();
+        let fs_again = crashed.mount();
+        fs_again.unmount().unwrap();
+        crashed.assert_clean();
+        fs.set_len(&file, 0).unwrap();
+        assert_eq!(fs.inode(inode).unwrap().clusters(), 0);
+        fs.unmount().unwrap();
+        bed.assert_clean();
+    }
+}
+
+#[test]
+fn many_threads_write_read_and_cut_files_of_their_own() {
+    let bed = Bed::new(small());
+    let fs = bed.mount();
+    let files: Vec<_> = (0..4).map(|n| new_file(&fs, &format!("own-{n}"))).collect();
+    std::thread::scope(|scope| {
+        for (n, file) in files.iter().enumerate() {
+            let fs = &fs;
+            scope.spawn(move || {
+                let mut rng = fastrand::Rng::with_seed(n as u64);
+                let mut model: Vec<u8> = Vec::new();
+                for seed in 0..60 {
+                    let offset = rng.usize(0..300_000);
+                    if rng.u8(0..4) == 0 {
+                        fs.set_len(file, offset as u64).unwrap();
+                        model.resize(offset, 0);
+                    } else {
+                        let bytes = pattern(seed, rng.usize(1..50_000));
+                        write_all(fs, file, offset as u64, &bytes);
+                        model.resize(model.len().max(offset + bytes.len()), 0);
+                        model[offset..offset + bytes.len()].copy_from_slice(&bytes);
+                    }
+                    if seed % 7 == 0 {
+                        fs.sync_inode_data(file).unwrap();
+                    }
+                    assert!(read_all(fs, file) == model);
+                }
+            });
+        }
+    });
+    drop(files);
+    fs.unmount().unwrap();
+    bed.assert_clean();
+}

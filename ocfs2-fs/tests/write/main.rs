@@ -6,6 +6,7 @@ mod bed;
 mod both_ways;
 mod crash;
 mod data;
+mod data_crash;
 mod data_kernel;
 mod data_model;
 mod dirs;

@@ -119,8 +119,8 @@ impl FileSystem {
     ///
     /// # Errors
     /// The journal's.
-    pub fn sync_inode(&self, file: &InodeUse) -> Result<()> {
-        sync::sync_all(&self.core, file.into())
+    pub fn sync_inode(&self, _file: &InodeUse) -> Result<()> {
+        sync::sync_all(&self.core)
     }
 
     /// As [`sync_inode`](Self::sync_inode), but times need not be durable (`fdatasync`).

@@ -7,7 +7,7 @@ use crate::dir::{self, DirEntry, require_dir};
 use crate::error::Result;
 use crate::file::read_link;
 use crate::inode::Inode;
-use crate::mounted::{FileSystem, Level, LockSet};
+use crate::mounted::{FileSystem, Level, LockSet, data};
 
 /// A part of a directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,6 +63,8 @@ impl FileSystem {
         let inode = locks.inode(dir, Level::Shared)?;
         require_dir(&inode)?;
         let (entries, next) = dir::entries_from(&*self.core, &inode, position)?;
+        drop(locks);
+        data::accessed(&self.core, &inode);
         Ok(DirPage { entries, next })
     }
 
