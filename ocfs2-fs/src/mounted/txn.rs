@@ -65,6 +65,8 @@ pub(crate) struct Txn<'t> {
     core: &'t Core,
     handle: Handle<'t>,
     now: Timestamp,
+    /// See [`tree::prepare`](super::tree::prepare).
+    has_prepared_tree: bool,
     pub(super) space: TxnSpace<'t>,
 }
 
@@ -76,8 +78,19 @@ impl<'t> Txn<'t> {
             core,
             handle,
             now,
+            has_prepared_tree: false,
             space,
         }
+    }
+
+    /// Whether the transaction makes one change of a tree that was [prepared](super::tree::prepare) for it.
+    pub(super) fn is_tree_prepared(&self) -> bool {
+        self.has_prepared_tree
+    }
+
+    /// Says that it does.
+    pub(crate) fn set_tree_prepared(&mut self) {
+        self.has_prepared_tree = true;
     }
 
     /// The file system.

@@ -2,7 +2,7 @@
 //!
 //! Source: on-disk reference, sections 22.5, 24.2 and 24.3.
 
-use ocfs2_format::{BlockNo, Contents, DynFeatures, ExtentFlags, InodeNo};
+use ocfs2_format::{BlockNo, ClusterNo, Contents, DynFeatures, ExtentFlags, InodeNo};
 
 use super::counts::Counts;
 use super::{lock, release};
@@ -113,18 +113,18 @@ impl Share<'_> {
             let charged = locks.quota(owner.uid(), owner.gid())?;
             let credits = locks.reserve(need)?;
             let mut txn = locks.begin(credits + charged + cost.credits)?;
-            let mut clusters = 0;
+            share_all(&mut txn, self.counts, Root::Data(self.source), &batch)?;
+            let mut shared = Vec::with_capacity(batch.len());
             for extent in &batch {
-                share_one(&mut txn, self.counts, Root::Data(self.source), *extent)?;
-                let shared = Extent {
+                shared.push(Extent {
                     cpos: moved(extent.cpos, shift)?,
                     flags: extent.flags | ExtentFlags::REFCOUNTED,
                     ..*extent
-                };
-                tree::insert(&mut txn, Root::Data(self.target), shared)?;
-                clusters += u64::from(extent.clusters);
+                });
                 at = extent.end();
             }
+            tree::insert_all(&mut txn, Root::Data(self.target), &shared)?;
+            let clusters: u64 = batch.iter().map(|extent| u64::from(extent.clusters)).sum();
             let charge = Charge {
                 bytes: (clusters << geometry.cluster_size_bits) as i64,
                 inodes: 0,
@@ -162,26 +162,47 @@ impl Share<'_> {
     }
 }
 
-/// Flags an extent as shared, and counts one more reference to its clusters than there are.
-fn share_one(txn: &mut Txn<'_>, counts: Counts, root: Root, extent: Extent) -> Result<()> {
-    let outside = || root.broken("an extent lies outside the volume");
-    let start = txn.geometry().block_to_cluster(extent.blkno).ok_or_else(outside)?;
-    if extent.flags.contains(ExtentFlags::REFCOUNTED) {
-        let more = |count: u32| count.checked_add(1).filter(|_| count > 0);
-        counts.change(txn, start, extent.clusters, &more)?;
-        return Ok(());
+/// Flags extents as shared that are next to each other in a tree, and counts one more reference to their clusters than
+/// there are. All but the first and the last are whole records.
+fn share_all(txn: &mut Txn<'_>, counts: Counts, root: Root, extents: &[Extent]) -> Result<()> {
+    let geometry = *txn.geometry();
+    // Clusters next to each other on the device are counted at once.
+    let mut runs: Vec<(ClusterNo, u32, bool)> = Vec::new();
+    for extent in extents {
+        let outside = || root.broken("an extent lies outside the volume");
+        let start = geometry.block_to_cluster(extent.blkno).ok_or_else(outside)?;
+        let is_shared = extent.flags.contains(ExtentFlags::REFCOUNTED);
+        match runs.last_mut() {
+            Some((first, clusters, shared)) if *shared == is_shared && first.0 + *clusters == start.0 => {
+                *clusters += extent.clusters;
+            }
+            _ => runs.push((start, extent.clusters, is_shared)),
+        }
     }
-    let is_whole = match tree::lookup(txn, root, extent.cpos)? {
-        Lookup::Extent(found) => found == extent,
-        Lookup::Gap { .. } => false,
-    };
-    if is_whole {
-        tree::add_flags(txn, root, extent.cpos, extent.clusters, ExtentFlags::REFCOUNTED)?;
-    } else {
-        let flags = extent.flags | ExtentFlags::REFCOUNTED;
-        tree::replace(txn, root, &[Extent { flags, ..extent }])?;
+    for (start, clusters, is_shared) in runs {
+        let more = move |count: u32| match is_shared {
+            true => count.checked_add(1).filter(|_| count > 0),
+            false => (count == 0).then_some(2),
+        };
+        counts.change(txn, start, clusters, &more)?;
     }
-    counts.change(txn, start, extent.clusters, &|count| (count == 0).then_some(2))?;
+    let mut whole: Option<(u32, u64)> = None;
+    for (index, extent) in extents.iter().enumerate() {
+        let is_end = index == 0 || index + 1 == extents.len();
+        if is_end && tree::lookup(txn, root, extent.cpos)? != Lookup::Extent(*extent) {
+            if !extent.flags.contains(ExtentFlags::REFCOUNTED) {
+                let flags = extent.flags | ExtentFlags::REFCOUNTED;
+                tree::replace(txn, root, &[Extent { flags, ..*extent }])?;
+            }
+            continue;
+        }
+        let (from, _) = whole.unwrap_or((extent.cpos, 0));
+        whole = Some((from, extent.end()));
+    }
+    if let Some((from, end)) = whole {
+        let clusters = (end - u64::from(from)) as u32;
+        tree::add_flags(txn, root, from, clusters, ExtentFlags::REFCOUNTED)?;
+    }
     Ok(())
 }
 
@@ -247,9 +268,7 @@ pub(super) fn values(locks: &mut LockSet<'_>, counts: Counts, source: InodeNo, t
         };
         let credits = locks.reserve(need)?;
         let mut txn = locks.begin(credits + costs.iter().map(|cost| cost.credits).sum::<u32>())?;
-        for extent in &extents {
-            share_one(&mut txn, counts, from, *extent)?;
-        }
+        share_all(&mut txn, counts, from, &extents)?;
         let shared: Vec<Extent> = extents
             .iter()
             .map(|extent| Extent {

@@ -30,6 +30,15 @@ pub(super) fn cost_from(meta: &dyn Blocks, root: Root, cpos: u32, changes: u32) 
     Ok(Cost { blocks, credits })
 }
 
+/// What one change takes for which there is room already.
+pub(super) fn prepared(meta: &dyn Blocks, root: Root, depth: u32) -> Cost {
+    Cost {
+        blocks: 0,
+        // The leaf and its neighbours, and the lists above them.
+        credits: root.credits(meta) + 3 + 3 * depth,
+    }
+}
+
 /// Leaves from that of `cpos` to the end, and the lists right above them.
 fn leaves_from(reader: &Reader<'_>, cpos: u32) -> Result<(u32, u32)> {
     let mut path = reader.descend(cpos)?;

@@ -24,6 +24,9 @@ pub(super) struct Window {
     source: Option<Path>,
     /// Clusters of the extents when they were read.
     clusters: i64,
+    /// The transaction cannot change all that is to the right of the window: it does with the room that was
+    /// [prepared](super::prepare).
+    pub(super) is_cramped: bool,
 }
 
 /// Changes a tree in a transaction.
@@ -65,6 +68,7 @@ impl Editor<'_, '_> {
         }
         Ok(Window {
             start,
+            is_cramped: self.txn.is_tree_prepared(),
             clusters: total(&extents),
             extents,
             source,
@@ -91,6 +95,7 @@ impl Editor<'_, '_> {
             extents,
             mut source,
             clusters,
+            is_cramped,
         } = window;
         self.root.add_clusters(self.txn, total(&extents) - clusters)?;
         let mut last_read = extents.last().copied();
@@ -102,7 +107,9 @@ impl Editor<'_, '_> {
                 sink = self.reader().rightmost()?;
             }
             let capacity = self.reader().capacity(sink.leaf)?;
+            let stays = is_cramped && queue.len() + 1 == capacity;
             while queue.len() < capacity
+                && !stays
                 && let Some(path) = source
             {
                 let read = self.reader().extents(path.leaf)?;
@@ -118,13 +125,15 @@ impl Editor<'_, '_> {
             let Some(first) = queue.front().copied() else {
                 return self.cut_after(previous);
             };
+            let next = self.reader().next(&sink)?;
+            let lacks_one = queue.len() + 1 == capacity && source.is_some();
             let count = queue.len().min(capacity);
-            self.write_leaf(sink.leaf, queue.drain(..count))?;
+            let with_hole = is_cramped && lacks_one && same_leaf(next.as_ref(), source.as_ref());
+            self.write_leaf(sink.leaf, queue.drain(..count), with_hole)?;
             match &previous {
                 Some(previous) => self.set_boundary(previous, &sink, first.cpos)?,
                 None => self.lower_left_edge(&sink, first.cpos)?,
             }
-            let next = self.reader().next(&sink)?;
             if queue.is_empty() && same_leaf(next.as_ref(), source.as_ref()) {
                 return match source {
                     None => self.fix_right_edge(&sink),
@@ -149,9 +158,16 @@ impl Editor<'_, '_> {
         }
     }
 
-    /// Puts these extents into a leaf, and nothing else. Leaves the block alone if that is what it holds.
-    fn write_leaf(&mut self, leaf: Node, extents: impl Iterator<Item = Extent>) -> Result<()> {
-        let records: Vec<ExtentRec> = extents.map(to_record).collect();
+    /// Puts these extents into a leaf, and nothing else but, if so wanted, an empty record at its head. Leaves the block
+    /// alone if that is what it holds.
+    pub(super) fn write_leaf(
+        &mut self,
+        leaf: Node,
+        extents: impl Iterator<Item = Extent>,
+        with_hole: bool,
+    ) -> Result<()> {
+        let hole = with_hole.then(ExtentRec::new_zeroed);
+        let records: Vec<ExtentRec> = hole.into_iter().chain(extents.map(to_record)).collect();
         if self.reader().with(leaf, |list| Ok(list.records() == records))? {
             return Ok(());
         }
@@ -196,7 +212,7 @@ impl Editor<'_, '_> {
 
     /// Makes `cpos` the border between two neighbouring leaves, in all lists above them. Spans are 32 bits and wrap: a
     /// tree of hashes ends anywhere.
-    fn set_boundary(&mut self, left: &Path, right: &Path, cpos: u32) -> Result<()> {
+    pub(super) fn set_boundary(&mut self, left: &Path, right: &Path, cpos: u32) -> Result<()> {
         let fork = left
             .steps
             .iter()
@@ -234,7 +250,7 @@ impl Editor<'_, '_> {
     }
 
     /// Makes all lists above the last leaf end where its last extent ends.
-    fn fix_right_edge(&mut self, rightmost: &Path) -> Result<()> {
+    pub(super) fn fix_right_edge(&mut self, rightmost: &Path) -> Result<()> {
         let end = self.leaf_end(rightmost.leaf)?;
         for step in &rightmost.steps {
             let start = self.reader().record(step)?.e_cpos.get();
@@ -292,7 +308,7 @@ impl Editor<'_, '_> {
     }
 
     /// Adds an empty leaf at the right end, for the caller to fill.
-    fn append_leaf(&mut self) -> Result<Path> {
+    pub(super) fn append_leaf(&mut self) -> Result<Path> {
         let mut path = self.reader().rightmost()?;
         let level = loop {
             let mut room = None;
@@ -328,7 +344,7 @@ impl Editor<'_, '_> {
     }
 
     /// Frees everything to the right of a leaf, or all of the tree: what is there has become empty.
-    fn cut_after(&mut self, last: Option<Path>) -> Result<()> {
+    pub(super) fn cut_after(&mut self, last: Option<Path>) -> Result<()> {
         let Some(last) = last else {
             let (depth, count, children) = self.reader().with(Node::Root, |list| {
                 let children: Vec<BlockNo> = list.records().iter().map(ExtentRec::blkno).collect();

@@ -11,12 +11,13 @@ mod cost;
 mod edit;
 mod path;
 mod root;
+mod rotate;
 #[cfg(test)]
 mod tests;
 
 use ocfs2_format::{BlockNo, ExtentFlags, Geometry, InodeNo};
 
-use super::Txn;
+use super::{LockSet, Txn};
 use crate::error::{Error, Result};
 use crate::extent_tree::{Extent, ExtentTree, Lookup, TreeKind};
 use crate::meta::Blocks;
@@ -110,7 +111,38 @@ pub(crate) fn insert(txn: &mut Txn<'_>, root: Root, extent: Extent) -> Result<()
         return Err(root.broken("an extent is to be inserted where there is one"));
     }
     window.extents.splice(at..at, parts(editor.txn, extent));
-    merge(editor.txn, root, &mut window.extents, extent.cpos, extent.end());
+    if !window.is_cramped {
+        merge(editor.txn, root, &mut window.extents, extent.cpos, extent.end());
+    }
+    editor.scatter(window)
+}
+
+/// As [`insert`], for many extents that are next to each other in the tree, sorted: the leaves are read and changed once.
+///
+/// # Errors
+/// As [`insert`].
+pub(crate) fn insert_all(txn: &mut Txn<'_>, root: Root, extents: &[Extent]) -> Result<()> {
+    let (Some(first), Some(last)) = (extents.first(), extents.last()) else {
+        return Ok(());
+    };
+    if last.end() > u32::MAX.into() {
+        return Err(Error::TooLarge { what: "the file" });
+    }
+    let mut editor = Editor { txn, root };
+    let mut window = editor.gather(first.cpos, last.end())?;
+    let from = window.extents.partition_point(|old| old.cpos < first.cpos);
+    let to = window.extents.partition_point(|old| u64::from(old.cpos) < last.end());
+    let overlaps = from != to
+        || from > 0 && window.extents[from - 1].end() > first.cpos.into()
+        || extents.windows(2).any(|pair| pair[0].end() > pair[1].cpos.into());
+    if overlaps || root.kind() != TreeKind::Data {
+        return Err(root.broken("an extent is to be inserted where there is one"));
+    }
+    let new: Vec<Extent> = extents.iter().flat_map(|extent| parts(editor.txn, *extent)).collect();
+    window.extents.splice(from..from, new);
+    if !window.is_cramped {
+        merge(editor.txn, root, &mut window.extents, first.cpos, last.end());
+    }
     editor.scatter(window)
 }
 
@@ -182,9 +214,67 @@ pub(crate) fn replace(txn: &mut Txn<'_>, root: Root, new: &[Extent]) -> Result<V
         let at = window.extents.partition_point(|old| old.cpos < extent.cpos);
         window.extents.splice(at..at, parts(editor.txn, *extent));
     }
-    merge(editor.txn, root, &mut window.extents, lo, hi);
+    if !window.is_cramped {
+        merge(editor.txn, root, &mut window.extents, lo, hi);
+    }
     editor.scatter(window)?;
     Ok(replaced)
+}
+
+/// What a change is about to do, for [`prepare`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Intent {
+    /// Insert one extent.
+    Insert,
+    /// Replace or remove the one record, or part of it, that a range is about.
+    Change,
+}
+
+/// Gets a large tree ready for one change of `clusters` logical clusters from `cpos`, for which the transaction is so small
+/// that it cannot move records through all leaves to the right: when [`cost_from`] asks for more credits than
+/// [`begin`](LockSet::begin) gives even for one change. Runs transactions of its own, each of which leaves the tree sound.
+/// Returns what the change may take now. It has to come next, in a transaction that was
+/// [told so](Txn::set_tree_prepared), and be followed by [`settle`].
+///
+/// # Errors
+/// [`Error::NoSpace`], [`Error::Corrupt`], the journal's.
+pub(crate) fn prepare(locks: &mut LockSet<'_>, root: Root, cpos: u32, clusters: u32, intent: Intent) -> Result<Cost> {
+    match intent {
+        Intent::Insert => rotate::make_room(locks, root, cpos)?,
+        Intent::Change => {
+            rotate::split_at(locks, root, cpos)?;
+            if let Some(end) = cpos.checked_add(clusters) {
+                rotate::split_at(locks, root, end)?;
+            }
+            // Taking out a record makes room; there must be none yet.
+            rotate::settle(locks, root, cpos)?;
+        }
+    }
+    let core = locks.core();
+    let depth = Reader { meta: core, root }.depth()?;
+    Ok(cost::prepared(core, root, depth.into()))
+}
+
+/// Makes all leaves full again after a change at `cpos` that was [prepared](prepare). Runs transactions of its own.
+///
+/// # Errors
+/// As [`prepare`].
+pub(crate) fn settle(locks: &mut LockSet<'_>, root: Root, cpos: u32) -> Result<()> {
+    rotate::settle(locks, root, cpos)
+}
+
+/// Makes a record begin at a key that lies within one. The two are not joined again before the tree is changed there.
+fn split(txn: &mut Txn<'_>, root: Root, key: u32) -> Result<()> {
+    let mut editor = Editor { txn, root };
+    let mut window = editor.gather(key, u64::from(key) + 1)?;
+    let index = window.extents.partition_point(|extent| extent.end() <= key.into());
+    let Some(whole) = window.extents.get_mut(index).filter(|extent| extent.cpos < key) else {
+        return Ok(());
+    };
+    let right = behind(editor.txn.geometry(), *whole, key - whole.cpos);
+    whole.clusters = key - whole.cpos;
+    window.extents.insert(index + 1, right);
+    editor.scatter(window)
 }
 
 /// Adds flags to all extents in `clusters` logical clusters from `cpos`: whole extents. Changes nothing but these records,

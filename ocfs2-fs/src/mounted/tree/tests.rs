@@ -21,6 +21,8 @@ struct Trial {
     fs: FileSystem,
     root: Root,
     model: BTreeMap<u32, Cluster>,
+    /// Whether neighbours that could be one record are.
+    is_merged: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -60,6 +62,7 @@ impl Trial {
             fs,
             root: Root::Data(inode),
             model: BTreeMap::new(),
+            is_merged: true,
         }
     }
 
@@ -217,7 +220,7 @@ impl Trial {
         let leaves = check_shape(core, list);
         let last = leaves.last().filter(|_| list.l_tree_depth.get() > 0);
         assert_eq!(inode.dinode().i_last_eb_blk.get(), last.map_or(0, |at| at.0));
-        for pair in extents.windows(2) {
+        for pair in extents.windows(2).filter(|_| self.is_merged) {
             assert!(
                 !self.root.can_merge(&pair[0], &pair[1], core),
                 "{pair:?} could be one record"
@@ -466,5 +469,86 @@ fn an_extent_longer_than_a_record_can_be_is_put_in_several() {
         true,
     );
     trial.check();
+    trial.finish();
+}
+
+/// Makes one change in steps, as if the journal were too small for more than a path.
+fn step_by_step(trial: &mut Trial, cpos: u32, what: u32) {
+    let (root, clusters) = (trial.root, 2);
+    let mapped = trial.mapped(cpos, clusters);
+    let (intent, from, len) = match mapped.first() {
+        None => (Intent::Insert, cpos, clusters),
+        Some(&(from, len)) => (Intent::Change, from, len),
+    };
+    let mut locks = LockSet::new(&trial.fs.core);
+    locks.inode(root.inode(), Level::Exclusive).unwrap();
+    // Only what lies in one record is one change.
+    let len = match lookup(locks.core(), root, from).unwrap() {
+        Lookup::Extent(extent) => len.min((extent.end() - u64::from(from)) as u32),
+        Lookup::Gap { .. } => len,
+    };
+    let cost = prepare(&mut locks, root, from, len, intent).unwrap();
+    let credits = locks
+        .reserve(Need {
+            blocks: cost.blocks,
+            ..Need::default()
+        })
+        .unwrap();
+    let mut txn = locks.begin(cost.credits + credits).unwrap();
+    txn.set_tree_prepared();
+    let bpc = u64::from(trial.fs.core.geometry().blocks_per_cluster());
+    let blkno = trial.place(what.wrapping_mul(7919));
+    let new = Extent {
+        cpos: from,
+        clusters: len,
+        blkno,
+        flags: ExtentFlags::empty(),
+    };
+    match (intent, what % 2) {
+        (Intent::Insert, _) => insert(&mut txn, root, new).unwrap(),
+        (Intent::Change, 0) => {
+            let removed = remove(&mut txn, root, from, len).unwrap();
+            assert_eq!(removed.len(), 1);
+            for at in from..from + len {
+                trial.model.remove(&at);
+            }
+        }
+        (Intent::Change, _) => {
+            replace(&mut txn, root, &[new]).unwrap();
+        }
+    }
+    txn.commit().unwrap();
+    if intent == Intent::Insert || what % 2 == 1 {
+        trial.model.append(&mut clusters_of(&[new], bpc));
+    }
+    settle(&mut locks, root, from).unwrap();
+}
+
+#[test]
+fn a_tree_too_large_for_one_transaction_is_changed_in_steps() {
+    let mut trial = Trial::new(shape(512, 4096));
+    for index in 0..1500u32 {
+        let (cpos, place) = (10 + index * 5, index.wrapping_mul(7919));
+        trial.apply(
+            Change::Insert {
+                cpos,
+                clusters: 3,
+                place,
+                flags: UNWRITTEN,
+            },
+            true,
+        );
+    }
+    trial.check();
+    trial.is_merged = false;
+    let mut random = fastrand::Rng::with_seed(7);
+    for index in 0..300 {
+        let cpos = match index % 3 {
+            0 => random.u32(0..300),
+            _ => random.u32(0..7600),
+        };
+        step_by_step(&mut trial, cpos, random.u32(..));
+        trial.check();
+    }
     trial.finish();
 }
