@@ -47,14 +47,7 @@ pub(super) fn clear_from(busy: &[u8], bits: u16, start: u16, max: u16) -> u16 {
 
 /// The first clear bit at or behind `from`, or else before it.
 pub(super) fn first_clear(busy: &[u8], bits: u16, from: u16) -> Option<u16> {
-    let mut before = None;
-    for (start, len) in free_runs(busy, bits) {
-        if start + len > from {
-            return Some(start.max(from));
-        }
-        before.get_or_insert(start);
-    }
-    before
+    find_bit(busy, from, bits, false).or_else(|| find_bit(busy, 0, from.min(bits), false))
 }
 
 /// Sets or clears a run. `false`, with nothing changed, if not all of it was the other way round, or in the bitmap.

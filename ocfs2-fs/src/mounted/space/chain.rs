@@ -8,8 +8,8 @@
 use ocfs2_format::{BlockNo, Contents, Corrupt, Dinode, GroupDesc, GroupParent, InodeNo, Structure, Violation};
 
 use super::bits::{self, BitRun};
+use super::read_dinode;
 use crate::error::{Error, Result};
-use crate::inode::Inode;
 use crate::meta::{BlockBuf, Blocks, Locality, view};
 use crate::mounted::Txn;
 
@@ -54,14 +54,15 @@ impl Group {
 
 impl Allocator {
     pub(super) fn read(meta: &dyn Blocks, inode: InodeNo) -> Result<Allocator> {
-        let dinode = Inode::read(meta, inode)?;
-        let Contents::Chains(list) = dinode.contents() else {
+        let block = read_dinode(meta, inode)?;
+        let dinode = view::<Dinode>(&block);
+        let Contents::Chains(list) = dinode.check(inode.block(), meta.geometry())? else {
             return Err(Error::WrongKind {
                 inode,
                 wanted: "chain allocator",
             });
         };
-        let counts = dinode.dinode().bitmap();
+        let counts = dinode.bitmap();
         let (total, used) = (counts.i_total.get(), counts.i_used.get());
         if used > total {
             let violation = Violation::TooLarge {
@@ -81,7 +82,7 @@ impl Allocator {
             },
             total,
             used,
-            clusters: dinode.clusters(),
+            clusters: dinode.i_clusters.get(),
             chains: list
                 .chains()
                 .iter()

@@ -2,12 +2,11 @@
 //!
 //! Source: on-disk reference, section 15.
 
-use ocfs2_format::{ClusterNo, Contents, InodeNo, SlotNum, SystemFile, TruncateRec};
+use ocfs2_format::{ClusterNo, Contents, Dinode, InodeNo, SlotNum, SystemFile, TruncateRec};
 
-use super::lock;
+use super::{lock, read_dinode};
 use crate::error::{Error, Result};
-use crate::inode::Inode;
-use crate::meta::Blocks;
+use crate::meta::{Blocks, view};
 use crate::mounted::{Core, LockSet, Txn};
 
 /// What is in a truncate log.
@@ -20,15 +19,14 @@ pub(super) struct Log {
 
 impl Log {
     pub(super) fn read(meta: &dyn Blocks, inode: InodeNo) -> Result<Log> {
-        let dinode = Inode::read(meta, inode)?;
-        let Contents::TruncateLog(log) = dinode.contents() else {
+        let block = read_dinode(meta, inode)?;
+        let dinode = view::<Dinode>(&block);
+        let Contents::TruncateLog(log) = dinode.check(inode.block(), meta.geometry())? else {
             return Err(Error::WrongKind {
                 inode,
                 wanted: "truncate log",
             });
         };
-        log.check(meta.geometry())
-            .map_err(|corrupt| corrupt.at_block(inode.block()).in_inode(inode))?;
         Ok(Log {
             count: log.tl_count.get(),
             records: log

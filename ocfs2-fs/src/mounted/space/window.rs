@@ -3,16 +3,17 @@
 //! Source: on-disk reference, section 14.
 
 use ocfs2_format::{
-    ClusterNo, Contents, Corrupt, FileKind, Geometry, InodeNo, LocalAlloc, SlotNum, Structure, SystemFile, Violation,
+    ClusterNo, Contents, Corrupt, Dinode, FileKind, Geometry, InodeNo, LocalAlloc, SlotNum, Structure, SystemFile,
+    Violation,
 };
 
 use super::clusters::Search;
 use super::resv::Request;
-use super::{ClusterRun, bits, lock};
+use super::{ClusterRun, bits, lock, read_dinode};
 use crate::alloc::free_runs;
 use crate::error::{Error, Result};
 use crate::inode::Inode;
-use crate::meta::Blocks;
+use crate::meta::{Blocks, view};
 use crate::mounted::{Core, LockSet, Txn};
 
 /// A window as its dinode has it.
@@ -28,15 +29,16 @@ pub(super) struct Window {
 
 impl Window {
     pub(super) fn read(meta: &dyn Blocks, inode: InodeNo) -> Result<Window> {
-        let dinode = Inode::read(meta, inode)?;
-        let Contents::LocalAlloc(local) = dinode.contents() else {
+        let block = read_dinode(meta, inode)?;
+        let dinode = view::<Dinode>(&block);
+        let Contents::LocalAlloc(local) = dinode.check(inode.block(), meta.geometry())? else {
             return Err(Error::WrongKind {
                 inode,
                 wanted: "local alloc",
             });
         };
-        let counts = dinode.dinode().bitmap();
-        // The check of the dinode has compared both with the bits that `la_size` bytes have.
+        let counts = dinode.bitmap();
+        // The check has compared both with the bits that `la_size` bytes have.
         let (total, used) = (counts.i_total.get() as u16, counts.i_used.get() as u16);
         Ok(Window {
             start: local.window_start(),
