@@ -1,9 +1,12 @@
 //! The same volume written by us and by the kernel in turns: each finds what the other left.
+//!
+//! `OCFS2_TURNS=5` lets each write five times.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use ocfs2_format::FileKind;
 use ocfs2_format::device::{FileDevice, FileOptions};
@@ -17,26 +20,41 @@ use crate::model::apply::World;
 use crate::model::ops::random_ops;
 use crate::observe;
 
-/// Turns that each side takes.
-const TURNS: u32 = 5;
+/// Turns that each side takes: `OCFS2_TURNS`.
+fn turns() -> u32 {
+    let text = std::env::var("OCFS2_TURNS").ok();
+    text.map_or(2, |text| text.parse().expect("OCFS2_TURNS is a number"))
+}
 
 fn device(image: &Path) -> Arc<FileDevice> {
     let options = FileOptions::default().writable(true);
     Arc::new(FileDevice::open(image, &options).expect("the image opens"))
 }
 
-/// What the kernel says of the volume, after a script of its own.
-fn kernel_facts(image: &Path, before: &str) -> Facts {
-    let kernel = require_kernel().expect("asked for above");
-    let script = format!("{before}\n{}", live::facts_script());
-    let output = kernel
-        .disk(image)
-        .script(script)
-        .run()
-        .expect("the kernel finishes")
-        .ok();
-    let lines = String::from_utf8(output.read(live::FACTS).expect("the script wrote them")).expect("JSON is text");
-    facts::parse(&lines).expect("the collector writes facts")
+/// What the kernel says of each volume, after a script of its own for each. One boot serves all.
+fn kernel_facts(images: &[PathBuf], before: impl Fn(usize) -> String) -> Vec<Facts> {
+    let mut kernel = require_kernel()
+        .expect("asked for above")
+        .timeout(Duration::from_secs(600));
+    let mut script = String::new();
+    for (index, image) in images.iter().enumerate() {
+        let disk = format!("/dev/ubd{}", char::from(b'a' + index as u8));
+        let whole = format!("{}\n{}\n", before(index), live::facts_script());
+        script += &whole
+            .replace("/dev/ubda", &disk)
+            .replace(live::FACTS, &facts_name(index));
+        kernel = kernel.disk(image);
+    }
+    let output = kernel.script(script).run().expect("the kernel finishes").ok();
+    let facts = (0..images.len()).map(|index| {
+        let lines = output.read(&facts_name(index)).expect("the script wrote them");
+        facts::parse(&String::from_utf8(lines).expect("JSON is text")).expect("the collector writes facts")
+    });
+    facts.collect()
+}
+
+fn facts_name(index: usize) -> String {
+    format!("facts-{index}.jsonl")
 }
 
 fn our_turn(image: &Path, turn: u32, seed: u64, ops: usize) {
@@ -106,33 +124,39 @@ fn a_volume_written_in_turns_is_what_both_sides_say_it_is() {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let seed = fastrand::u64(..);
     println!("seed {seed}");
-    for (index, &shape) in SHAPES.iter().enumerate() {
-        let shape = Shape {
-            mib: shape.mib.max(200),
-            ..shape
-        };
-        let image = dir.path().join(format!("volume-{index}"));
-        Bed::new(shape).save(&image);
-        for turn in 0..TURNS {
-            let seed = seed ^ u64::from(turn) << 8 ^ index as u64;
-            our_turn(&image, turn, seed, 150);
-            assert_clean(&image);
-            let ours = read(&image);
-            // The kernel says what it finds, then writes.
-            let found = kernel_facts(&image, "");
+    let images: Vec<_> = (0..SHAPES.len())
+        .map(|index| dir.path().join(format!("volume-{index}")))
+        .collect();
+    for (&shape, image) in SHAPES.iter().zip(&images) {
+        let mib = shape.mib.max(200);
+        Bed::new(Shape { mib, ..shape }).save(image);
+    }
+    for turn in 0..turns() {
+        let seed = seed ^ u64::from(turn) << 8;
+        for (index, image) in images.iter().enumerate() {
+            our_turn(image, turn, seed ^ index as u64, 150);
+            assert_clean(image);
+        }
+        // The kernel says what it finds.
+        let ours: Vec<_> = images.iter().map(|image| read(image)).collect();
+        for (ours, found) in ours.into_iter().zip(kernel_facts(&images, |_| String::new())) {
             observe::assert_same(ours, &found);
-            let populate = format!(
+        }
+        // Then it writes.
+        let found = kernel_facts(&images, |index| {
+            format!(
                 "set -e\nmount -t ocfs2 /dev/ubda /mnt/a\nmkdir /mnt/a/kernel-{turn}\n\
-                 python3 \"$KIT/populate.py\" /mnt/a/kernel-{turn} {seed} 120\n\
+                 python3 \"$KIT/populate.py\" /mnt/a/kernel-{turn} {} 120\n\
                  find /mnt/a/ours-{turn} -type f | sort | head -20 | while read -r f; do echo more >>\"$f\"; done\n\
                  find /mnt/a/ours-{turn} -type f | sort | tail -10 | while read -r f; do rm \"$f\"; done\n\
-                 umount /mnt/a\n"
-            );
-            let found = kernel_facts(&image, &populate);
-            assert_clean(&image);
-            observe::assert_same(read(&image), &found);
+                 umount /mnt/a\n",
+                seed ^ index as u64
+            )
+        });
+        for (image, found) in images.iter().zip(found) {
+            assert_clean(image);
+            observe::assert_same(read(image), &found);
         }
-        std::fs::remove_file(&image).expect("the image is removed");
     }
 }
 

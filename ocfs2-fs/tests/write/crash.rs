@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use fastrand::Rng;
-use ocfs2_format::device::{BlockDevice, Crash, MemDevice, Op as DeviceOp, Recording};
+use ocfs2_format::device::{Crash, MemDevice, Op as DeviceOp, Recording};
 use ocfs2_fs::{FileSystem, MountOptions};
 use ocfs2_testkit::require_tool;
 

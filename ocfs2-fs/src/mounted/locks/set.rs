@@ -95,18 +95,6 @@ impl<'c> LockSet<'c> {
         self.core.read_inode(number)
     }
 
-    /// Takes the metadata locks of two directories in the order that every node takes them: an ancestor first, else the
-    /// lower block. `first_is_ancestor` and `second_is_ancestor` say what the caller has found out.
-    ///
-    /// # Errors
-    /// As [`inode`](Self::inode).
-    pub(crate) fn two_inodes(&mut self, first: InodeNo, second: InodeNo, second_is_ancestor: bool) -> Result<()> {
-        let swap = second_is_ancestor;
-        let (one, other) = if swap { (second, first) } else { (first, second) };
-        self.take(self.core.meta_lock(one), Level::Exclusive)?;
-        self.take(self.core.meta_lock(other), Level::Exclusive)
-    }
-
     /// Takes the read-write lock of an inode: before its metadata lock, for writes and truncates.
     ///
     /// # Errors
