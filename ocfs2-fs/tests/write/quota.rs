@@ -292,3 +292,31 @@ fn threads_that_are_counted_at_once_do_not_lose_count_or_wait_for_each_other_for
     assert_eq!(stored(&volume, QuotaKind::User), wanted);
     bed.assert_clean();
 }
+
+#[test]
+fn somebody_new_is_counted_on_a_volume_that_is_almost_full() {
+    for shape in [COUNTED[0], COUNTED[1]] {
+        let bed = Bed::new(shape);
+        let fs = bed.mount();
+        fs.create_dir("/dir").unwrap();
+        fs.write("/dir/first", b"x").unwrap();
+        let mut len = 32 << 20;
+        for number in 0.. {
+            match fs.write(format!("/dir/{number}"), vec![1; len]) {
+                Ok(()) => {}
+                Err(Error::NoSpace) if len > 4096 => len /= 2,
+                Err(Error::NoSpace) => break,
+                Err(error) => panic!("{error}"),
+            }
+        }
+        fs.remove_file("/dir/0").unwrap();
+        fs.sync().unwrap();
+        for id in 1..40 {
+            let name = format!("file-{id}");
+            let dir = fs.metadata("/dir").unwrap().number();
+            fs.create_file(dir, name.as_bytes(), &of(id * 0x0123_4567, 3)).unwrap();
+        }
+        fs.unmount().unwrap();
+        bed.assert_clean();
+    }
+}

@@ -190,20 +190,49 @@ impl GlobalFile {
     /// [`Error::NoSpace`], [`Error::Corrupt`], the journal's.
     pub(super) fn add(&self, locks: &mut LockSet<'_>, id: u32) -> Result<()> {
         let core = locks.core();
-        // As many blocks as a path has, each of which may begin a cluster, and the leaf on whose list the new one goes.
         let most = self.geometry.depth();
-        let tree = tree::cost(core, Root::Data(self.inode), most)?;
-        let need = Need {
-            clusters: most,
-            blocks: tree.blocks,
-            ..Need::default()
-        };
-        let credits = locks.reserve(need)?.saturating_add(tree.credits);
-        let mut txn = locks.begin(credits.saturating_add(2 * most + 4))?;
+        let clusters = self.clusters_to_add(core, id)?;
+        let mut need = Need::default();
+        let mut credits = 2 * most + 4;
+        if clusters > 0 {
+            let tree = tree::cost(core, Root::Data(self.inode), clusters)?;
+            need.clusters = clusters;
+            need.blocks = tree.blocks;
+            credits += tree.credits + locks.reserve(need)?;
+        }
+        let mut txn = locks.begin(credits)?;
         self.insert(&mut txn, id)?;
         txn.commit()?;
         locks.release_allocators();
         Ok(())
+    }
+
+    /// Clusters by which the file has to grow for an entry of this id.
+    fn clusters_to_add(&self, meta: &dyn Blocks, id: u32) -> Result<u32> {
+        let head = self.head(meta)?;
+        let depth = self.geometry.depth();
+        let mut wanted = u32::from(head.info.dqi_free_entry.get() == 0);
+        let mut number = QuotaGeometry::ROOT_BLOCK;
+        for level in 0..depth.saturating_sub(1) {
+            number = self.number(&self.block(meta, number)?, level, id)?;
+            if number == 0 {
+                wanted += depth - 1 - level;
+                break;
+            }
+        }
+        let mut free = head.info.dqi_free_blk.get();
+        while wanted > 0 && free != 0 {
+            wanted -= 1;
+            let block = self.block(meta, free)?;
+            free = LeafHeader::read_from_prefix(&block).map_or(0, |(header, _)| header.dqdh_next_free.get());
+        }
+        let inode = Inode::read(meta, self.inode)?;
+        let blocks = u64::from(head.info.dqi_blocks.get()) + u64::from(wanted);
+        let bytes = blocks << meta.geometry().block_size_bits;
+        let clusters = meta.geometry().clusters_for_bytes(bytes);
+        let more = clusters.saturating_sub(inode.clusters().into());
+        // No more than the blocks of a path.
+        Ok(more as u32)
     }
 
     fn insert(&self, txn: &mut Txn<'_>, id: u32) -> Result<()> {
