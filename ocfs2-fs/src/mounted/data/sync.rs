@@ -46,7 +46,7 @@ fn has_new_times_only(core: &Core, file: FileId) -> Result<bool> {
         Some(image) => image,
         None => core
             .home()
-            .raw(block, Structure::Dinode, Locality::Clustered)?
+            .verified(block, Structure::Dinode, Dinode::CHECK_OFFSET, Locality::Clustered)?
             .into_shared(),
     };
     Ok(without_times(&durable) == without_times(inode.as_bytes()))
