@@ -171,7 +171,85 @@ fn settle_append(core: &Core, dir: InodeNo, name: &[u8], number: InodeNo) -> Res
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use ocfs2_format::device::{BlockDevice, MemDevice};
+
     use super::*;
+    use crate::mkfs::{self, MkfsOptions, MountMode, Plan};
+    use crate::mounted::{AllocateMode, FileSystem, MountOptions, NewInode};
+
+    fn volume() -> Arc<MemDevice> {
+        let device = MemDevice::new(64 << 20);
+        let mut options = MkfsOptions::default();
+        options.mount = MountMode::Local;
+        let plan = Plan::new(device.geometry().len, &options).unwrap();
+        mkfs::format(&device, &plan, &mut |_| {}).unwrap();
+        Arc::new(device)
+    }
+
+    fn mount(device: &Arc<MemDevice>) -> FileSystem {
+        FileSystem::mount(device.clone(), &MountOptions::default()).unwrap()
+    }
+
+    /// What the kernel leaves of a file when it crashes in a direct append: an entry in the orphan directory, a flag, and
+    /// clusters behind the end.
+    fn begin_append(fs: &FileSystem, name: &[u8]) -> InodeNo {
+        let file = fs.create_file(fs.root(), name, &NewInode::with_mode(0o644)).unwrap();
+        let used = fs.use_inode(&file).unwrap();
+        fs.write_at(&used, 0, &[1; 5000]).unwrap();
+        fs.allocate(&used, 0..100_000, AllocateMode::KeepSize).unwrap();
+        let core = &*fs.core;
+        let mut locks = LockSet::new(core);
+        locks.inode(file.number(), Level::Exclusive).unwrap();
+        let dir = lock_own(&mut locks).unwrap().number();
+        let mut txn = locks.begin(8).unwrap();
+        let name = [DIO_PREFIX, &name_of(file.number())].concat();
+        dirs::add(&mut txn, dir, &name, file.number(), FileKind::Regular).unwrap();
+        let slot = core.slot.0;
+        let dinode = txn.dinode(file.number()).unwrap();
+        dinode.i_flags.set((dinode.flags() | InodeFlags::DIO_ORPHANED).bits());
+        dinode.i_dio_orphaned_slot.set(slot);
+        txn.commit().unwrap();
+        file.number()
+    }
+
+    #[test]
+    fn a_direct_append_that_a_crash_cut_short_is_trimmed_to_the_size_of_the_file() {
+        let device = volume();
+        let fs = mount(&device);
+        let file = begin_append(&fs, b"f");
+        assert_eq!(fs.inode(file).unwrap().clusters(), 25);
+        fs.sync().unwrap();
+        let crashed = Arc::new(device.snapshot());
+        drop(fs);
+        let fs = mount(&crashed);
+        let inode = fs.inode(file).unwrap();
+        assert_eq!((inode.size(), inode.clusters(), inode.links()), (5000, 2, 1));
+        assert_eq!(inode.flags(), InodeFlags::VALID);
+        let slot = fs.slot();
+        assert_eq!(list(&fs.core, slot).unwrap().1, Vec::<Vec<u8>>::new());
+        fs.unmount().unwrap();
+    }
+
+    #[test]
+    fn a_file_deleted_in_the_middle_of_a_direct_append_goes_with_what_it_appended() {
+        let device = volume();
+        let fs = mount(&device);
+        let free = fs.statfs().unwrap().free_blocks;
+        let file = begin_append(&fs, b"f");
+        fs.unlink(fs.root(), b"f").unwrap();
+        // The append comes first.
+        assert_eq!(fs.inode(file).unwrap().links(), 0);
+        fs.sync().unwrap();
+        let crashed = Arc::new(device.snapshot());
+        drop(fs);
+        let fs = mount(&crashed);
+        assert!(matches!(fs.inode(file), Err(Error::Stale(_))));
+        fs.unmount().unwrap();
+        let fs = mount(&crashed);
+        assert_eq!(fs.statfs().unwrap().free_blocks, free);
+    }
 
     #[test]
     fn orphans_are_named_by_sixteen_hexadecimal_digits() {
