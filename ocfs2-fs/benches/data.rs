@@ -64,10 +64,10 @@ fn measure(dir: &Path, piece: usize, total: u64) -> Result<Times, Failure> {
     let mut buf = vec![7; piece];
     let write_plain = || pieces(total, piece, |at| Ok(plain.write(at, &buf, Durability::Cached)?));
     let file = new_file(&fs, b"measured")?;
-    let write = || pieces(total, piece, |at| Ok(drop(fs.write_at(&file, at, &buf)?)));
+    let write = || pieces(total, piece, |at| whole(fs.write_at(&file, at, &buf)?, piece));
     let written = [write_plain()?, write()?, write_plain()?, write()?];
     let plain_read = pieces(total, piece, |at| Ok(plain.read(at, &mut buf)?))?;
-    let read = pieces(total, piece, |at| Ok(drop(fs.read_at(&file, at, &mut buf)?)))?;
+    let read = pieces(total, piece, |at| whole(fs.read_at(&file, at, &mut buf)?, piece))?;
     drop(file);
     fs.unmount()?;
     let [first, new, again, over] = written;
@@ -85,6 +85,14 @@ fn device(dir: &Path, len: u64) -> Result<Arc<FileDevice>, Failure> {
 fn new_file(fs: &FileSystem, name: &[u8]) -> Result<InodeUse, Failure> {
     let inode = fs.create_file(fs.root(), name, &NewInode::with_mode(0o644))?;
     Ok(fs.use_inode(&inode)?)
+}
+
+fn whole(done: usize, piece: usize) -> Result<(), Failure> {
+    if done == piece {
+        Ok(())
+    } else {
+        Err(format!("{done} bytes instead of {piece}").into())
+    }
 }
 
 /// How long it takes to do something for every piece.

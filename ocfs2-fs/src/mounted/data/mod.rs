@@ -51,13 +51,6 @@ pub(crate) struct FileId {
 }
 
 impl FileId {
-    pub(crate) fn of(inode: &Inode) -> FileId {
-        FileId {
-            inode: inode.number(),
-            generation: inode.generation(),
-        }
-    }
-
     /// Takes both locks of the file, as reads, writes and truncates do, and reads its inode.
     ///
     /// # Errors
