@@ -36,6 +36,7 @@ mod error;
 mod existing;
 mod extents;
 mod format;
+mod from;
 mod index;
 #[cfg(test)]
 mod invariants;
@@ -51,5 +52,6 @@ mod writer;
 pub use error::MkfsError;
 pub use existing::Existing;
 pub use format::{Progress, Step, Summary, format};
+pub use from::{Contents, settle};
 pub use options::{ClusterChoice, FeatureChoice, FeatureLevel, MkfsOptions, MountMode, VolumeType};
 pub use plan::Plan;

@@ -97,6 +97,9 @@ pub(crate) struct Core {
 impl Core {
     /// The time, as inodes store it.
     pub(crate) fn now(&self) -> Timestamp {
+        if let Some(time) = self.options.fixed_time {
+            return time;
+        }
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Timestamp {
             secs: since.as_secs() as i64,

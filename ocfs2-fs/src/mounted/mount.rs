@@ -86,6 +86,7 @@ impl FileSystem {
             system: &system,
         };
         let journal = state.open_journal(slot, &device, options)?;
+        let first_generation = options.first_generation.or_else(|| getrandom::u32().ok());
         let core = Core {
             home,
             home_device: device,
@@ -97,7 +98,7 @@ impl FileSystem {
             superblock,
             room_hints: Default::default(),
             nameless: Default::default(),
-            next_generation: AtomicU32::new(getrandom::u32().unwrap_or(1)),
+            next_generation: AtomicU32::new(first_generation.unwrap_or(1)),
             space: Mutex::default(),
         };
         core.recover(&crashed)?;

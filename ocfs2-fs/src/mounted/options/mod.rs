@@ -10,6 +10,8 @@ use ocfs2_format::SlotNum;
 
 pub use parse::OptionError;
 
+use crate::inode::Timestamp;
+
 /// When reading a file updates its access time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Atime {
@@ -76,6 +78,12 @@ pub struct MountOptions {
     pub no_cluster: bool,
     /// Bytes of metadata kept in memory.
     pub cache_bytes: u64,
+    /// What every operation takes for the present time; `None` asks the clock. With it, a
+    /// [generation](Self::first_generation) and no [commit interval](Self::commit_interval), what a sequence of operations
+    /// leaves on the volume follows from them alone, but for what is in the journal.
+    pub fixed_time: Option<Timestamp>,
+    /// Generation of the first inode that is made; a random one without it.
+    pub first_generation: Option<u32>,
 }
 
 impl Default for MountOptions {
@@ -97,6 +105,8 @@ impl Default for MountOptions {
             group_quota: true,
             no_cluster: false,
             cache_bytes: 64 << 20,
+            fixed_time: None,
+            first_generation: None,
         }
     }
 }
