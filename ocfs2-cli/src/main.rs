@@ -2,14 +2,17 @@
 //!
 //! * [`dispatch`] finds the command to run and turns its outcome into an exit status.
 //! * [`cmd`] holds the commands, a file each: options, one call into the library, the report.
+//! * [`edit`] mounts volumes for the commands that change them; [`import`] copies into them.
 //! * [`extract`] copies out of a volume, for `cp`.
 //! * [`target`] is how a command names something inside a volume: `IMAGE:/path`.
 //! * [`ui`] is where all output goes: results, JSON documents, complaints.
 
 mod cmd;
 mod dispatch;
+mod edit;
 mod exit;
 mod extract;
+mod import;
 mod live;
 mod mounts;
 mod progress;
@@ -17,6 +20,7 @@ mod report;
 mod size;
 mod target;
 mod text;
+mod transfer;
 mod ui;
 
 use std::process::ExitCode;

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use ocfs2_format::FileKind;
 use ocfs2_format::device::{self, FileOptions};
-use ocfs2_fs::{Inode, OpenOptions, Volume};
+use ocfs2_fs::{FileSystem, Inode, OpenOptions, Volume};
 
 use crate::ui::Ui;
 
@@ -59,6 +59,30 @@ impl Target {
         }
     }
 
+    /// The target that `text` names, if it begins with the name of an image or device that exists; `None` for a path of
+    /// this machine.
+    pub(crate) fn inside(text: &OsStr) -> Option<Self> {
+        let bytes = text.as_bytes();
+        let at = (0..bytes.len().saturating_sub(1)).find(|&at| {
+            let image = Path::new(OsStr::from_bytes(&bytes[..at]));
+            bytes[at..].starts_with(b":/") && std::fs::metadata(image).is_ok_and(|found| !found.is_dir())
+        })?;
+        Some(Self {
+            image: OsStr::from_bytes(&bytes[..at]).into(),
+            path: bytes[at + 1..].to_vec(),
+        })
+    }
+
+    /// The path inside the volume.
+    pub(crate) fn path(&self) -> &Path {
+        Path::new(OsStr::from_bytes(&self.path))
+    }
+
+    /// The last component of the path; empty for the root.
+    pub(crate) fn base_name(&self) -> &[u8] {
+        base_name(&self.path)
+    }
+
     /// The target one step further down.
     pub(crate) fn join(&self, name: &[u8]) -> Self {
         Self {
@@ -74,13 +98,44 @@ impl Target {
 
     /// The inode that the path leads to. `follow` says what happens to a symbolic link in the last place.
     pub(crate) fn resolve(&self, volume: &Volume, follow: bool) -> anyhow::Result<Inode> {
-        self.find(volume, follow).map_err(|error| match error {
+        self.find(volume, follow).map_err(|error| self.failed(error))
+    }
+
+    /// The inode that the path leads to in a mounted volume.
+    pub(crate) fn find_in(&self, fs: &FileSystem, follow: bool) -> anyhow::Result<Inode> {
+        let path = self.mounted_path()?;
+        let found = if follow {
+            fs.metadata(path)
+        } else {
+            fs.symlink_metadata(path)
+        };
+        found.map_err(|error| self.failed(error))
+    }
+
+    /// The path inside a mounted volume, which has no system files.
+    pub(crate) fn mounted_path(&self) -> anyhow::Result<&Path> {
+        if self.path.starts_with(b"//") {
+            anyhow::bail!("{self}: system files cannot be changed or copied into a volume");
+        }
+        Ok(self.path())
+    }
+
+    /// What went wrong with this target.
+    pub(crate) fn failed(&self, error: ocfs2_fs::Error) -> anyhow::Error {
+        use ocfs2_fs::Error;
+        let why = match error {
             // These say which path they mean, without the image.
-            ocfs2_fs::Error::NotFound(_) => anyhow::anyhow!("{self}: no such file or directory"),
-            ocfs2_fs::Error::NotADirectory(_) => anyhow::anyhow!("{self}: not a directory"),
-            ocfs2_fs::Error::SymlinkLoop(_) => anyhow::anyhow!("{self}: too many levels of symbolic links"),
-            other => anyhow::Error::new(other).context(self.to_string()),
-        })
+            Error::NotFound(_) => "no such file or directory",
+            Error::NotADirectory(_) => "not a directory",
+            Error::IsADirectory(_) => "is a directory",
+            Error::SymlinkLoop(_) => "too many levels of symbolic links",
+            Error::Exists(_) => "file exists",
+            Error::NotEmpty(_) => "directory not empty",
+            Error::BadName(_) => "this is no name for a file",
+            Error::NameTooLong(_) => "name too long",
+            other => return anyhow::Error::new(other).context(self.to_string()),
+        };
+        anyhow::anyhow!("{self}: {why}")
     }
 
     fn find(&self, volume: &Volume, follow: bool) -> ocfs2_fs::Result<Inode> {
@@ -124,6 +179,16 @@ pub(crate) fn join(dir: &[u8], name: &[u8]) -> Vec<u8> {
     [dir, separator, name].concat()
 }
 
+/// The last component of a path; empty for the root.
+pub(crate) fn base_name(path: &[u8]) -> &[u8] {
+    let end = path.iter().rposition(|&byte| byte != b'/').map_or(0, |at| at + 1);
+    let start = path[..end]
+        .iter()
+        .rposition(|&byte| byte == b'/')
+        .map_or(0, |at| at + 1);
+    &path[start..end]
+}
+
 /// Options about opening images. Flatten them into a command's `Args`.
 #[derive(Clone, Debug, Default, clap::Args)]
 #[command(next_help_heading = "Image options")]
@@ -140,6 +205,11 @@ pub(crate) struct ImageArgs {
 }
 
 impl ImageArgs {
+    /// The partition to look in.
+    pub(crate) fn partition(&self) -> Option<u32> {
+        self.partition
+    }
+
     /// Opens the volume in `image` for reading.
     pub(crate) fn open(&self, image: &Path) -> anyhow::Result<Volume> {
         let mut options = OpenOptions::default();

@@ -114,6 +114,13 @@ impl People {
             .or_else(|| name.parse().ok())
     }
 
+    /// The group that the user called `name` has on login.
+    pub(crate) fn login_group(&self, name: &str) -> Option<u32> {
+        let by_name = self.cache.get_user_by_name(name);
+        let user = by_name.or_else(|| self.cache.get_user_by_uid(name.parse().ok()?))?;
+        Some(user.primary_group_id())
+    }
+
     /// The number of the group called `name`, or the number that `name` is.
     pub(crate) fn find_group(&self, name: &str) -> Option<u32> {
         self.cache

@@ -1,5 +1,8 @@
-//! `ocfs2 cp`: copying out of a volume.
+//! `ocfs2 cp`: copying out of a volume, and into one.
 
+mod into;
+
+use std::cell::RefCell;
 use std::io::Write;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
@@ -13,26 +16,33 @@ use rustix::fs::{Mode, OFlags};
 use serde::Serialize;
 
 use crate::cmd::Run;
+use crate::edit::MountArgs;
 use crate::exit::Exit;
-use crate::extract::{Clobber, Copier, Counters, Effort, Event, FileId, Options, Preserve, Source};
+use crate::extract::{Copier, Source};
 use crate::progress::Progress;
-use crate::target::{ImageArgs, Images, Target};
+use crate::target::{ImageArgs, Images, Target, base_name};
 use crate::text::{human_size, printable};
+use crate::transfer::{Clobber, Counters, Effort, Event, FileId, Options, Preserve};
 use crate::ui::{OutputArgs, Ui, usage_error};
 
-/// Copy files and directories out of a volume
+/// Copy files and directories out of a volume or into one
 ///
 /// Works as cp(1) does, without mounting the volume. Holes stay holes. Whatever names and links the volume holds, nothing
 /// is written outside the destination: symbolic links below it are never followed.
+///
+/// With IMAGE:/path as the destination, copies go into that volume; sources can be files of this machine, of other volumes
+/// and of the same one.
 ///
 /// The contents of the root directory, and of a source that ends with /., go into the destination itself.
 #[derive(Debug, clap::Parser)]
 #[command(after_help = "Examples:
   ocfs2 cp disk.img:/etc/fstab .
   ocfs2 cp -r disk.img:/home disk.img:/srv rescued
-  ocfs2 cp -a disk.img:/ everything")]
+  ocfs2 cp -a disk.img:/ everything
+  ocfs2 cp -a ./htdocs disk.img:/srv/www
+  ocfs2 cp -a old.img:/home new.img:/")]
 pub(crate) struct Args {
-    /// What to copy, as IMAGE:/path, and where to
+    /// What to copy and where to; at least one of them as IMAGE:/path
     #[arg(required = true, value_name = "SOURCE")]
     paths: Vec<PathBuf>,
     /// Copy all sources into this directory
@@ -84,6 +94,8 @@ pub(crate) struct Args {
     #[command(flatten)]
     image: ImageArgs,
     #[command(flatten)]
+    mount: MountArgs,
+    #[command(flatten)]
     output: OutputArgs,
 }
 
@@ -98,8 +110,9 @@ enum Attribute {
     All,
 }
 
+/// What was copied.
 #[derive(Debug, Serialize)]
-struct Report {
+pub(crate) struct Report {
     destination: String,
     files: u64,
     directories: u64,
@@ -131,6 +144,9 @@ impl Run for Args {
         if self.no_target_directory && sources.len() > 1 {
             return Err(usage_error("--no-target-directory takes one source"));
         }
+        if let Some(target) = Target::inside(to.as_os_str()) {
+            return into::copy(&self, &sources, &target, ui);
+        }
         let mut images = Images::new(self.image.clone());
         let mut problems = Vec::new();
         let mut found = Vec::new();
@@ -156,6 +172,7 @@ impl Run for Args {
                 .collect::<Result<_, _>>()?;
             let mut copier = Copier::new(destination.dir, destination.label, images, options);
             let progress = Progress::spinner(self.quiet || ui.is_json());
+            let hearing = Hearing::new(ui, progress);
             for source in found {
                 // The root, and `dir/.`, name a directory by what is in it.
                 let contents = matches!(base_name(&source.target.path), b"" | b"." | b"..");
@@ -164,41 +181,14 @@ impl Run for Args {
                     None if contents => None,
                     None => Some(base_name(&source.target.path).to_vec()),
                 };
-                copier.copy(source, name.as_deref(), |event, counters| {
-                    match event {
-                        Event::Tick => progress.show(state(counters)),
-                        Event::Problem(text) => progress.suspend(|| problem(ui, &mut problems, text)),
-                        Event::Copied(from, to) if !ui.is_json() => progress.suspend(|| -> anyhow::Result<()> {
-                            write!(ui, "'")?;
-                            ui.name(&from)?;
-                            write!(ui, "' -> '")?;
-                            ui.name(&to)?;
-                            writeln!(ui, "'")?;
-                            Ok(())
-                        })?,
-                        Event::Copied(..) => {}
-                    }
-                    Ok(())
-                })?;
+                copier.copy(source, name.as_deref(), |event, counters| hearing.hear(event, counters))?;
             }
-            drop(progress);
+            problems.extend(hearing.end().1);
             copied = Some(copier);
         }
         let counters = copied.as_ref().map(Copier::counters);
         if let Some(counters) = counters {
-            let notes = [
-                (&counters.owners_lost, "owner not kept: only root may give files away"),
-                (
-                    &counters.xattrs_lost,
-                    "extended attributes not kept: the destination does not take them",
-                ),
-            ];
-            for (counter, what) in notes {
-                let count = counter.load(Ordering::Relaxed);
-                if count > 0 && !self.quiet {
-                    ui.note(format_args!("{count} objects: {what}"));
-                }
-            }
+            note_lost(counters, self.quiet, ui);
         }
         if ui.is_json() {
             ui.document(&Report::new(&label, counters.unwrap_or(&Counters::default()), problems))?;
@@ -245,11 +235,15 @@ impl Args {
         }
     }
 
+    /// Whether symbolic links named as sources are followed.
+    fn follows_sources(&self) -> bool {
+        let keep_links = self.no_dereference || self.no_dereference_keep_links || self.recursive || self.archive;
+        self.dereference || self.dereference_sources || !keep_links
+    }
+
     fn find(&self, images: &mut Images, target: &Target) -> anyhow::Result<Source> {
         let volume = images.volume(target)?;
-        let keep_links = self.no_dereference || self.no_dereference_keep_links || self.recursive || self.archive;
-        let follow = self.dereference || self.dereference_sources || !keep_links;
-        let inode = target.resolve(&volume, follow)?;
+        let inode = target.resolve(&volume, self.follows_sources())?;
         Ok(Source {
             volume,
             target: target.clone(),
@@ -327,6 +321,74 @@ impl Args {
     }
 }
 
+/// Tells how many objects lost something that was to be kept where possible.
+pub(crate) fn note_lost(counters: &Counters, quiet: bool, ui: &mut Ui) {
+    let notes = [
+        (&counters.owners_lost, "owner not kept: only root may give files away"),
+        (
+            &counters.xattrs_lost,
+            "extended attributes not kept: the destination does not take them",
+        ),
+    ];
+    for (counter, what) in notes {
+        let count = counter.load(Ordering::Relaxed);
+        if count > 0 && !quiet {
+            ui.note(format_args!("{count} objects: {what}"));
+        }
+    }
+}
+
+/// Hears what happens while something is copied, and passes it on.
+pub(crate) struct Hearing<'a> {
+    state: RefCell<(&'a mut Ui, Vec<String>)>,
+    progress: Progress,
+}
+
+impl<'a> Hearing<'a> {
+    /// Shows progress on a line, and everything else as it comes.
+    pub(crate) fn new(ui: &'a mut Ui, progress: Progress) -> Self {
+        Self {
+            state: RefCell::new((ui, Vec::new())),
+            progress,
+        }
+    }
+
+    /// Passes an event on.
+    pub(crate) fn hear(&self, event: Event, counters: &Counters) -> anyhow::Result<()> {
+        match event {
+            Event::Tick => self.progress.show(state(counters)),
+            Event::Problem(text) => self.problem(text),
+            Event::Copied(from, to) => {
+                let ui = &mut *self.state.borrow_mut().0;
+                if !ui.is_json() {
+                    self.progress.suspend(|| copied(ui, &from, &to))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells about something that was not copied, or not all of it.
+    pub(crate) fn problem(&self, text: String) {
+        let (ui, problems) = &mut *self.state.borrow_mut();
+        self.progress.suspend(|| problem(ui, problems, text));
+    }
+
+    /// Gives back what was lent, and the problems for a report.
+    pub(crate) fn end(self) -> (&'a mut Ui, Vec<String>) {
+        self.state.into_inner()
+    }
+}
+
+fn copied(ui: &mut Ui, from: &[u8], to: &[u8]) -> anyhow::Result<()> {
+    write!(ui, "'")?;
+    ui.name(from)?;
+    write!(ui, "' -> '")?;
+    ui.name(to)?;
+    writeln!(ui, "'")?;
+    Ok(())
+}
+
 fn problem(ui: &mut Ui, problems: &mut Vec<String>, text: String) {
     ui.problem(&text);
     if ui.is_json() {
@@ -363,7 +425,8 @@ fn copy_to_stream(source: &Source, mut out: std::fs::File, to: &Path, ui: &mut U
 }
 
 impl Report {
-    fn new(destination: &Path, counters: &Counters, problems: Vec<String>) -> Self {
+    /// What the counters say.
+    pub(crate) fn new(destination: &Path, counters: &Counters, problems: Vec<String>) -> Self {
         Self {
             destination: printable(destination.as_os_str().as_bytes()).into_owned(),
             files: counters.files.load(Ordering::Relaxed),
@@ -380,14 +443,4 @@ impl Report {
 fn state(counters: &Counters) -> String {
     let files = counters.files.load(Ordering::Relaxed);
     format!("{files} files, {}", human_size(counters.bytes.load(Ordering::Relaxed)))
-}
-
-/// The last component of a path; empty for the root.
-fn base_name(path: &[u8]) -> &[u8] {
-    let end = path.iter().rposition(|&byte| byte != b'/').map_or(0, |at| at + 1);
-    let start = path[..end]
-        .iter()
-        .rposition(|&byte| byte == b'/')
-        .map_or(0, |at| at + 1);
-    &path[start..end]
 }

@@ -1,6 +1,7 @@
 //! `mkfs.ocfs2`: makes a volume.
 
 mod cluster;
+mod fill;
 
 use std::io::{self, BufRead, Write};
 use std::path::PathBuf;
@@ -16,6 +17,7 @@ use ocfs2_fs::{Detected, OpenOptions, Volume, mounted_nodes};
 use serde::Serialize;
 
 use crate::cmd::Run;
+use crate::edit::owner::Owner;
 use crate::exit::Exit;
 use crate::mounts::mounted_on;
 use crate::size;
@@ -26,11 +28,13 @@ use self::cluster::Cluster;
 
 /// Make an OCFS2 volume on a device or in an image file
 ///
-/// What is not chosen suits the size of the device. An image file must exist and have its size (truncate -s 10G FILE).
+/// What is not chosen suits the size of the device. An image file must exist and have its size (truncate -s 10G FILE);
+/// only with --from, a file that is missing or empty gets the size that is needed.
 #[derive(Debug, clap::Parser)]
 #[command(
     after_help = "Examples:\n  mkfs.ocfs2 -L data -N 4 /dev/sdb1\n  mkfs.ocfs2 -M local --fs-features=metaecc disk.img\n  \
-                        mkfs.ocfs2 -n -T vmstore /dev/sdb1\n  mkfs.ocfs2 --seed 7 -M local test.img"
+                        mkfs.ocfs2 -n -T vmstore /dev/sdb1\n  mkfs.ocfs2 --seed 7 -M local test.img\n  \
+                        mkfs.ocfs2 --seed 7 -M local --from rootfs/ --owner 0:0 root.img"
 )]
 #[expect(clippy::struct_excessive_bools, reason = "the options of mkfs.ocfs2 are switches")]
 pub(crate) struct Args {
@@ -105,6 +109,12 @@ pub(crate) struct Args {
     /// Make everything random, and the time, follow from this number: same options, same bytes
     #[arg(long, value_name = "NUMBER")]
     seed: Option<u64>,
+    /// Fill the volume with the contents of this directory or tar archive; - is an archive on standard input
+    #[arg(long, value_name = "SOURCE", conflicts_with = "heartbeat_device")]
+    from: Option<PathBuf>,
+    /// With --from, give everything to this USER, USER:GROUP or :GROUP
+    #[arg(long, value_name = "OWNER", value_parser = Owner::parse, requires = "from")]
+    owner: Option<Owner>,
     /// Show no plan and no progress
     #[arg(short, long)]
     quiet: bool,
@@ -142,6 +152,8 @@ struct Report {
     heartbeat_device: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     written: Option<Written>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    filled: Option<crate::cmd::cp::Report>,
 }
 
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -159,9 +171,19 @@ impl Run for Args {
         }
         // A mounted device can't be opened for writing alone: this says why.
         self.check_mounts()?;
-        let device = Arc::new(self.open()?);
+        if self.from.is_some() && !self.dry_run {
+            self.create_file()?;
+        }
+        let mut device = self.open()?;
         let mut options = self.options(ui)?;
         options.sector_size = device.geometry().block_size;
+        if self.from.is_some() && !device.is_block_device() && device.geometry().len == 0 && !self.dry_run {
+            let bytes = self.needed_bytes(&options)?;
+            device
+                .set_len(bytes)
+                .with_context(|| self.device.display().to_string())?;
+        }
+        let device = Arc::new(device);
         let old = match Existing::on(device.as_ref()) {
             Some(Existing::Ocfs2(volume)) => Some(volume),
             _ => None,
@@ -203,8 +225,13 @@ impl Run for Args {
         } else {
             Some(self.make(&device, &plan, quiet, ui)?)
         };
+        let mut report = self.report(&plan, summary);
+        if let (Some(source), false) = (&self.from, self.dry_run) {
+            let filled = self.fill(source, &device, &plan, quiet, ui)?;
+            report.filled = Some(filled);
+        }
         if ui.is_json() {
-            ui.document(&self.report(&plan, summary))?;
+            ui.document(&report)?;
         }
         Ok(Exit::OK)
     }
@@ -518,6 +545,7 @@ impl Args {
                 writes: summary.writes,
                 discarded: summary.discarded,
             }),
+            filled: None,
         }
     }
 }

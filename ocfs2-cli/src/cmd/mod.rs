@@ -5,20 +5,33 @@
 //! links follow from that line.
 
 mod cat;
+mod chattr;
+mod chmod;
+mod chown;
 mod completions;
 mod cp;
 mod debugfs;
 mod df;
 mod du;
+mod fallocate;
 mod find;
+mod import;
 mod links;
+mod ln;
 mod ls;
 mod man;
+mod mkdir;
 mod mkfs;
 mod mounted;
+mod mv;
 mod o2info;
+mod reflink;
+mod rm;
+mod rmdir;
 mod stat;
+mod touch;
 mod tree;
+mod truncate;
 mod xattr;
 
 use std::ffi::OsStr;
@@ -143,6 +156,19 @@ pub(crate) static COMMANDS: &[Entry] = &[
     Entry::new::<cp::Args>("cp"),
     Entry::new::<stat::Args>("stat"),
     Entry::new::<xattr::Args>("xattr"),
+    Entry::new::<import::Args>("import"),
+    Entry::new::<mkdir::Args>("mkdir"),
+    Entry::new::<rm::Args>("rm"),
+    Entry::new::<rmdir::Args>("rmdir"),
+    Entry::new::<mv::Args>("mv"),
+    Entry::new::<ln::Args>("ln"),
+    Entry::new::<reflink::Args>("reflink"),
+    Entry::new::<chmod::Args>("chmod"),
+    Entry::new::<chown::Args>("chown"),
+    Entry::new::<chattr::Args>("chattr"),
+    Entry::new::<touch::Args>("touch"),
+    Entry::new::<truncate::Args>("truncate"),
+    Entry::new::<fallocate::Args>("fallocate"),
     Entry::new::<du::Args>("du"),
     Entry::new::<df::Args>("df"),
     Entry::new::<mkfs::Args>("mkfs")

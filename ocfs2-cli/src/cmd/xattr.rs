@@ -1,5 +1,7 @@
 //! `ocfs2 xattr`: extended attributes and ACLs.
 
+mod change;
+
 use std::io::Write;
 
 use anyhow::Context;
@@ -14,16 +16,26 @@ use crate::target::{ImageArgs, Images, Target};
 use crate::text::{People, hex, printable};
 use crate::ui::{OutputArgs, Ui};
 
-/// Show extended attributes and ACLs of files of a volume
+use self::change::Change;
+
+/// Show and change extended attributes and ACLs of files of a volume
 ///
-/// Without options, lists the names. Values are shown as text where they are text, else in hexadecimal; ACLs as setfacl(1)
+/// Without options and commands, lists the names. Values are shown as text where they are text, else in hexadecimal; ACLs as setfacl(1)
 /// takes them. Symbolic links are not followed.
 #[derive(Debug, clap::Parser)]
-#[command(after_help = "Examples:
+#[command(
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true,
+    after_help = "Examples:
   ocfs2 xattr disk.img:/etc/fstab
   ocfs2 xattr --dump disk.img:/srv/*
-  ocfs2 xattr --get user.comment --raw disk.img:/srv/report > comment")]
+  ocfs2 xattr --get user.comment --raw disk.img:/srv/report > comment
+  ocfs2 xattr set user.comment 'yearly report' disk.img:/srv/report
+  ocfs2 xattr remove user.comment disk.img:/srv/report"
+)]
 pub(crate) struct Args {
+    #[command(subcommand)]
+    change: Option<Change>,
     /// Files, as IMAGE:/path
     #[arg(required = true, value_name = "TARGET")]
     targets: Vec<Target>,
@@ -77,6 +89,9 @@ struct AttributeReport {
 
 impl Run for Args {
     fn run(self, ui: &mut Ui) -> anyhow::Result<Exit> {
+        if let Some(change) = self.change {
+            return change.run(ui);
+        }
         let mut images = Images::new(self.image.clone());
         let people = People::default();
         if ui.is_json() {

@@ -10,35 +10,9 @@ use rustix::fs::{self, AtFlags, Gid, Mode, Timespec, Timestamps, Uid, XattrFlags
 use rustix::io::Errno;
 
 use crate::text::printable;
+use crate::transfer::{Effort, Preserve};
 
 use super::place;
-
-/// What to keep.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Preserve {
-    /// Permission bits and access control lists.
-    pub(crate) mode: bool,
-    /// User and group.
-    pub(crate) ownership: bool,
-    /// Times of last access and last change.
-    pub(crate) timestamps: bool,
-    /// Hard links between files that are copied.
-    pub(crate) links: bool,
-    /// Extended attributes.
-    pub(crate) xattr: Effort,
-}
-
-/// How much a failure to keep something matters.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Effort {
-    /// Not wanted.
-    #[default]
-    None,
-    /// Where the caller may and the destination can.
-    Try,
-    /// A failure is a problem.
-    Must,
-}
 
 /// What one object is to get.
 #[derive(Clone, Debug, Default)]

@@ -14,7 +14,7 @@ mod tree;
 use std::collections::{HashMap, HashSet};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -24,9 +24,7 @@ use ocfs2_fs::{Inode, Volume};
 use rustix::fs::Mode;
 
 use crate::target::{Target, join};
-
-pub(crate) use self::attrs::{Effort, Preserve};
-pub(crate) use self::place::{Clobber, FileId};
+use crate::transfer::{Counters, Event, FileId, Options};
 
 use self::attrs::Lost;
 use self::queue::Queue;
@@ -34,21 +32,6 @@ use self::tree::{Item, Tree, Work};
 
 /// How often the caller hears of progress when nothing else happens.
 const TICK: Duration = Duration::from_millis(100);
-
-/// How to copy.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Options {
-    /// Copy directories too.
-    pub(crate) recursive: bool,
-    /// Copy what symbolic links below the sources point to, instead of the links.
-    pub(crate) follow: bool,
-    /// What to keep besides contents.
-    pub(crate) preserve: Preserve,
-    /// What to do with names that are taken.
-    pub(crate) clobber: Clobber,
-    /// Report every object that is copied.
-    pub(crate) verbose: bool,
-}
 
 /// Something to copy.
 #[derive(Clone, Debug)]
@@ -61,44 +44,12 @@ pub(crate) struct Source {
     pub(crate) inode: Inode,
 }
 
-/// What the caller is told meanwhile.
-#[derive(Debug)]
-pub(crate) enum Event {
-    /// Something was copied: the source, and the path it has now.
-    Copied(Vec<u8>, Vec<u8>),
-    /// Something was not copied, or not all of it.
-    Problem(String),
-    /// Time has passed.
-    Tick,
-}
-
 /// What threads send to the one that waits for them.
 #[derive(Debug)]
 enum Message {
     Event(Event),
     /// A thread has ended.
     Ended,
-}
-
-/// How much was copied.
-#[derive(Debug, Default)]
-pub(crate) struct Counters {
-    /// Regular files.
-    pub(crate) files: AtomicU64,
-    /// Directories, those that were there already included.
-    pub(crate) directories: AtomicU64,
-    /// Symbolic links.
-    pub(crate) symlinks: AtomicU64,
-    /// Devices, pipes and sockets.
-    pub(crate) specials: AtomicU64,
-    /// Names of files that had been copied under another name.
-    pub(crate) hard_links: AtomicU64,
-    /// Bytes of contents.
-    pub(crate) bytes: AtomicU64,
-    /// Objects whose owner could not be kept because the caller is not root.
-    pub(crate) owners_lost: AtomicU64,
-    /// Objects whose extended attributes the destination did not take.
-    pub(crate) xattrs_lost: AtomicU64,
 }
 
 /// Copies sources into one destination.

@@ -6,45 +6,11 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::path::Path;
 
 use rustix::fs::{self, AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
-/// What to do about a name that is taken already.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Clobber {
-    /// Write into an existing regular file; refuse links and special files in its place.
-    #[default]
-    Overwrite,
-    /// As `Overwrite`, but remove what cannot be written into.
-    Force,
-    /// Leave it as it is.
-    Keep,
-}
-
-/// What tells a file of the host from every other.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct FileId {
-    device: u64,
-    inode: u64,
-}
-
-impl FileId {
-    /// The file that a path leads to.
-    pub(crate) fn of(path: &Path) -> io::Result<Self> {
-        Ok(Self::from(&fs::stat(path)?))
-    }
-}
-
-impl From<&fs::Stat> for FileId {
-    fn from(stat: &fs::Stat) -> Self {
-        Self {
-            device: stat.st_dev,
-            inode: stat.st_ino,
-        }
-    }
-}
+use crate::transfer::{Clobber, FileId};
 
 /// A place for a file's contents.
 #[derive(Debug)]

@@ -13,15 +13,13 @@ use rustix::fs::{self, FileType, Mode};
 
 use crate::target::Target;
 use crate::text::{kind_name, printable};
+use crate::transfer::{Event, MAX_DEPTH};
 
 use super::attrs::Attributes;
 use super::dir::{Dir, Finish, Place};
 use super::place::{self, Slot};
 use super::queue::Queue;
-use super::{Event, Job, Message, data, lock};
-
-/// Directories inside each other. Nothing deeper has a path: 4096 bytes hold no more names.
-const MAX_DEPTH: usize = 2048;
+use super::{Job, Message, data, lock};
 
 /// Files that one thread takes at a time.
 const BATCH: usize = 256;

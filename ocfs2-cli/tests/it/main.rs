@@ -3,8 +3,10 @@
 mod contract;
 mod copy;
 mod debugfs;
+mod edit;
 mod find;
 mod frame;
+mod import;
 mod inspect;
 mod links;
 mod mkfs;

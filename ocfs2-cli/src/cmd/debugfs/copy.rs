@@ -17,8 +17,9 @@ use super::failure::{Failure, Outcome, failed, text};
 use super::out::Out;
 use super::session::{Open, Session};
 use super::volume::io_text;
-use crate::extract::{Clobber, Copier, Effort, Event, FileId, Options, Preserve, Source};
+use crate::extract::{Copier, Source};
 use crate::target::Target;
+use crate::transfer::{Clobber, Effort, Event, FileId, Options, Preserve};
 
 /// `dump [-p] FILESPEC FILE`.
 pub(super) fn dump(session: &mut Session, words: &[&[u8]], out: &mut Out<'_>) -> Outcome {
