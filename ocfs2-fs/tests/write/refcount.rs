@@ -302,6 +302,52 @@ fn a_copy_shares_clusters_and_one_of_unaligned_places_does_not() {
 }
 
 #[test]
+fn a_file_of_more_extents_than_a_transaction_can_move_is_changed_at_its_beginning() {
+    // 28 records in a leaf, and a journal of a few thousand blocks.
+    let bed = Bed::new(Shape {
+        mib: 96,
+        block: 512,
+        features: "refcount",
+        ..Shape::default()
+    });
+    let fs = bed.mount();
+    const PIECES: u64 = 9000;
+    let open = fs.open("/a", OpenHow::new().write(true).create(true)).unwrap();
+    let mut model = vec![0; (2 * PIECES * CLUSTER) as usize];
+    let mut write = |open: &ocfs2_fs::OpenFile, at: u64, bytes: &[u8]| {
+        assert_eq!(open.write_at(at, bytes).unwrap(), bytes.len());
+        model[at as usize..][..bytes.len()].copy_from_slice(bytes);
+    };
+    for piece in 0..PIECES {
+        write(&open, 2 * piece * CLUSTER, &[piece as u8 | 1; 100]);
+    }
+    for piece in 0..20 {
+        write(&open, (6 * piece + 1) * CLUSTER, &[0xAB; 50]);
+        open.allocate(
+            (40 + piece * 20) * CLUSTER..(45 + piece * 20) * CLUSTER,
+            AllocateMode::KeepSize,
+        )
+        .unwrap();
+        write(&open, (43 + piece * 20) * CLUSTER, &[0xCD; 50]);
+    }
+    for piece in 0..20 {
+        let hole = (600 + piece * 7) * CLUSTER..(603 + piece * 7) * CLUSTER;
+        open.punch_hole(hole.clone()).unwrap();
+        model[hole.start as usize..hole.end as usize].fill(0);
+    }
+    model.truncate(((2 * PIECES - 2) * CLUSTER + 100) as usize);
+    open.close().unwrap();
+    assert!(fs.read("/a").unwrap() == model);
+    fs.unmount().unwrap();
+    bed.assert_clean();
+    let fs = bed.mount();
+    assert!(fs.read("/a").unwrap() == model);
+    fs.remove_file("/a").unwrap();
+    fs.unmount().unwrap();
+    bed.assert_clean();
+}
+
+#[test]
 fn attributes_in_every_place_are_shared_with_the_file() {
     for block in [512, 4096] {
         let shape = Shape {

@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::extent_tree::Extent;
 use crate::inode::Inode;
 use crate::meta::Blocks;
-use crate::mounted::tree::{self, Root};
+use crate::mounted::tree::{self, Intent, Root};
 use crate::mounted::{Charge, Core, Level, LockSet, Need, refcount};
 
 /// How [`FileSystem::allocate`](crate::FileSystem::allocate) changes a range.
@@ -186,19 +186,21 @@ fn mark_unwritten(locks: &mut LockSet<'_>, inode: &Inode, run: Run) -> Result<()
         return Ok(());
     };
     let number = inode.number();
-    let cost = tree::cost_from(locks.core(), Root::Data(number), extent.cpos, 1)?;
+    let root = Root::Data(number);
+    let ready = tree::ready(locks, root, extent.cpos, extent.clusters, Intent::Change)?;
     let reserved = locks.reserve(Need {
-        blocks: cost.blocks,
+        blocks: ready.cost.blocks,
         ..Need::default()
     })?;
-    let mut txn = locks.begin(cost.credits + reserved)?;
+    let mut txn = locks.begin(ready.cost.credits + reserved)?;
+    ready.begin(&mut txn);
     let unwritten = Extent {
         flags: extent.flags | ExtentFlags::UNWRITTEN,
         ..extent
     };
-    tree::replace(&mut txn, Root::Data(number), &[unwritten])?;
+    tree::replace(&mut txn, root, &[unwritten])?;
     txn.commit()?;
-    Ok(())
+    ready.end(locks)
 }
 
 fn unshare(locks: &mut LockSet<'_>, number: InodeNo, from: u64, to: u64) -> Result<()> {
@@ -272,7 +274,16 @@ const PIECES: u32 = 16;
 fn add_unwritten(locks: &mut LockSet<'_>, inode: &Inode, cpos: u32, wanted: u32, size: u64) -> Result<u32> {
     let core = locks.core();
     let number = inode.number();
-    let cost = tree::cost_from(core, Root::Data(number), cpos, PIECES)?;
+    let root = Root::Data(number);
+    let mut cost = tree::cost_from(core, root, cpos, PIECES)?;
+    let mut pieces = PIECES;
+    let mut ready = None;
+    if cost.credits > core.journal()?.max_credits() / 4 {
+        pieces = 1;
+        cost = ready
+            .insert(tree::ready(locks, root, cpos, wanted, Intent::Insert)?)
+            .cost;
+    }
     let mut goal = map::goal(core, inode, cpos.into())?;
     let mut credits = cost.credits + 1 + locks.quota(inode.uid(), inode.gid())?;
     credits += locks.reserve(Need {
@@ -281,8 +292,11 @@ fn add_unwritten(locks: &mut LockSet<'_>, inode: &Inode, cpos: u32, wanted: u32,
         ..Need::default()
     })?;
     let mut txn = locks.begin(credits)?;
+    if let Some(ready) = ready {
+        ready.begin(&mut txn);
+    }
     let mut got = 0;
-    for _ in 0..PIECES {
+    for _ in 0..pieces {
         if got == wanted {
             break;
         }
@@ -300,5 +314,8 @@ fn add_unwritten(locks: &mut LockSet<'_>, inode: &Inode, cpos: u32, wanted: u32,
     }
     times::modified(dinode, now);
     txn.commit()?;
+    if let Some(ready) = ready {
+        ready.end(locks)?;
+    }
     Ok(got)
 }

@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::extent_tree::Extent;
 use crate::inode::Inode;
 use crate::meta::Blocks;
-use crate::mounted::tree::{self, Root};
+use crate::mounted::tree::{self, Intent, Root};
 use crate::mounted::{Charge, Core, LockSet, Need, Txn, refcount};
 
 /// Bytes of one step: the transaction is open while they are written.
@@ -150,8 +150,20 @@ fn place(locks: &mut LockSet<'_>, inode: &Inode, piece: Piece<'_>, plan: &Plan) 
     let geometry = *core.geometry();
     let (from, _) = clusters_of(&geometry, piece.offset, piece.end());
     let goal = map::goal(core, inode, from)?;
-    let changes = plan.changes + SPARE_CHANGES.min(plan.holes);
-    let cost = tree::cost_from(core, Root::Data(inode.number()), from as u32, changes)?;
+    let root = Root::Data(inode.number());
+    let mut changes = plan.changes + SPARE_CHANGES.min(plan.holes);
+    let mut ready = None;
+    let cost = if plan.end - from == 1 {
+        // The least that can be done can be done in trees of any size.
+        changes = 1;
+        let intent = match plan.holes {
+            0 => Intent::Change,
+            _ => Intent::Insert,
+        };
+        ready.insert(tree::ready(locks, root, from as u32, 1, intent)?).cost
+    } else {
+        tree::cost_from(core, root, from as u32, changes)?
+    };
     let mut credits = cost.credits + 1;
     credits += locks.quota(inode.uid(), inode.gid())?;
     credits += locks.reserve(Need {
@@ -160,6 +172,9 @@ fn place(locks: &mut LockSet<'_>, inode: &Inode, piece: Piece<'_>, plan: &Plan) 
         ..Need::default()
     })?;
     let mut txn = locks.begin(credits)?;
+    if let Some(ready) = ready {
+        ready.begin(&mut txn);
+    }
     let mut placing = Placing {
         txn: &mut txn,
         inode: inode.number(),
@@ -194,6 +209,9 @@ fn place(locks: &mut LockSet<'_>, inode: &Inode, piece: Piece<'_>, plan: &Plan) 
     }
     finish(&mut txn, inode.number(), end)?;
     txn.commit()?;
+    if let Some(ready) = ready {
+        ready.end(locks)?;
+    }
     Ok(end - piece.offset)
 }
 

@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::extent_tree::Extent;
 use crate::inode::{Inode, Timestamp};
 use crate::meta::Blocks;
-use crate::mounted::tree::{self, Root};
+use crate::mounted::tree::{self, Intent, Root};
 use crate::mounted::{Charge, Core, Level, LockSet, Need, Txn, refcount};
 
 /// Records that one step of a removal takes out, where the truncate log has room for as many.
@@ -293,7 +293,14 @@ fn release_part(
     let number = inode.number();
     let root = Root::Data(number);
     let is_shared = inode.dyn_features().contains(DynFeatures::HAS_REFCOUNT);
-    let mut cost = tree::cost_from(core, root, cpos, records)?;
+    let mut ready = None;
+    let mut cost = if records == 1 {
+        ready
+            .insert(tree::ready(locks, root, cpos, clusters, Intent::Change)?)
+            .cost
+    } else {
+        tree::cost_from(core, root, cpos, records)?
+    };
     if is_shared {
         let more = refcount::release_cost(core, inode, records)?;
         cost.blocks += more.blocks;
@@ -307,6 +314,9 @@ fn release_part(
         ..Need::default()
     })?;
     let mut txn = locks.begin(credits)?;
+    if let Some(ready) = ready {
+        ready.begin(&mut txn);
+    }
     let pieces = tree::remove(&mut txn, root, cpos, clusters)?;
     let freed: u64 = pieces.iter().map(|piece| u64::from(piece.clusters)).sum();
     let bytes = -((freed << core.geometry().cluster_size_bits) as i64);
@@ -327,7 +337,10 @@ fn release_part(
     }
     txn.commit()?;
     *change = None;
-    Ok(())
+    match ready {
+        Some(ready) => ready.end(locks),
+        None => Ok(()),
+    }
 }
 
 /// The blocks of directories and of targets of symbolic links went through the journal.

@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::extent_tree::{Extent, Lookup};
 use crate::meta::Blocks;
 use crate::mounted::space::Need;
-use crate::mounted::tree::{self, Root};
+use crate::mounted::tree::{self, Intent, Root};
 use crate::mounted::{Core, Level, LockSet};
 
 /// Bytes that are copied in one transaction at most.
@@ -104,19 +104,20 @@ impl Cow<'_> {
     fn own(&self, locks: &mut LockSet<'_>, extent: Extent, from: u64, to: u64) -> Result<()> {
         let (mut new, start) = part(self.core, extent, from, to)?;
         new.flags.remove(ExtentFlags::REFCOUNTED);
-        let tree = tree::cost_from(self.core, self.root, extent.cpos, 3)?;
+        let ready = tree::ready(locks, self.root, new.cpos, new.clusters, Intent::Change)?;
         let counts = self.counts.cost(self.core, 1)?;
         let need = Need {
-            blocks: tree.blocks + counts.blocks,
+            blocks: ready.cost.blocks + counts.blocks,
             ..Need::default()
         };
         let credits = locks.reserve(need)?;
-        let mut txn = locks.begin(credits + tree.credits + counts.credits)?;
+        let mut txn = locks.begin(credits + ready.cost.credits + counts.credits)?;
+        ready.begin(&mut txn);
         tree::replace(&mut txn, self.root, &[new])?;
         let sole = |count| (count == 1).then_some(0);
         self.counts.change(&mut txn, start, new.clusters, &sole)?;
         txn.commit()?;
-        Ok(())
+        ready.end(locks)
     }
 
     /// Copies clusters, as many as can be had in one run. Returns where the rest begins.
@@ -124,15 +125,23 @@ impl Cow<'_> {
         let geometry = *self.core.geometry();
         let (whole, start) = part(self.core, extent, from, to)?;
         let goal = self.goal(from)?;
-        let tree = tree::cost_from(self.core, self.root, extent.cpos, 3)?;
+        let mut ready = tree::ready(locks, self.root, whole.cpos, whole.clusters, Intent::Change)?;
+        let mut whole = whole;
+        if ready.is_prepared() && whole.clusters > 1 {
+            // There may be no run as long, and the change must be one record.
+            whole.clusters = 1;
+            ready.end(locks)?;
+            ready = tree::ready(locks, self.root, whole.cpos, 1, Intent::Change)?;
+        }
         let counts = self.counts.cost(self.core, 1)?;
         let need = Need {
             clusters: whole.clusters,
-            blocks: tree.blocks + counts.blocks,
+            blocks: ready.cost.blocks + counts.blocks,
             ..Need::default()
         };
         let credits = locks.reserve(need)?;
-        let mut txn = locks.begin(credits + tree.credits + counts.credits)?;
+        let mut txn = locks.begin(credits + ready.cost.credits + counts.credits)?;
+        ready.begin(&mut txn);
         let run = txn.alloc_clusters(self.counts.inode, goal, 1, whole.clusters)?;
         let new = Extent {
             clusters: run.clusters.min(whole.clusters),
@@ -147,6 +156,7 @@ impl Cow<'_> {
         let one_less = |count: u32| count.checked_sub(1).filter(|&left| left > 0);
         self.counts.change(&mut txn, start, new.clusters, &one_less)?;
         txn.commit()?;
+        ready.end(locks)?;
         Ok(new.end())
     }
 

@@ -255,6 +255,62 @@ pub(crate) fn prepare(locks: &mut LockSet<'_>, root: Root, cpos: u32, clusters: 
     Ok(cost::prepared(core, root, depth.into()))
 }
 
+/// What a change is ready to take. See [`ready`].
+#[derive(Clone, Copy, Debug)]
+#[must_use]
+pub(crate) struct Ready {
+    pub(crate) cost: Cost,
+    root: Root,
+    cpos: u32,
+    is_prepared: bool,
+}
+
+/// Gets ready for one change of `clusters` logical clusters from `cpos`: in most trees by asking what it costs, in very
+/// large ones by [preparing](prepare) it.
+///
+/// # Errors
+/// As [`prepare`].
+pub(crate) fn ready(locks: &mut LockSet<'_>, root: Root, cpos: u32, clusters: u32, intent: Intent) -> Result<Ready> {
+    let core = locks.core();
+    let mut cost = cost_from(core, root, cpos, 3)?;
+    // Larger transactions are possible, but keep everybody else waiting for room in the log.
+    let is_prepared = cost.credits > core.journal()?.max_credits() / 4;
+    if is_prepared {
+        cost = prepare(locks, root, cpos, clusters, intent)?;
+    }
+    Ok(Ready {
+        cost,
+        root,
+        cpos,
+        is_prepared,
+    })
+}
+
+impl Ready {
+    /// Tells the transaction that will make the change.
+    pub(crate) fn begin(self, txn: &mut Txn<'_>) {
+        if self.is_prepared {
+            txn.set_tree_prepared();
+        }
+    }
+
+    /// Whether the change must leave it at one record.
+    pub(crate) fn is_prepared(self) -> bool {
+        self.is_prepared
+    }
+
+    /// Ends the change, after its transaction was committed.
+    ///
+    /// # Errors
+    /// As [`settle`].
+    pub(crate) fn end(self, locks: &mut LockSet<'_>) -> Result<()> {
+        match self.is_prepared {
+            true => settle(locks, self.root, self.cpos),
+            false => Ok(()),
+        }
+    }
+}
+
 /// Makes all leaves full again after a change at `cpos` that was [prepared](prepare). Runs transactions of its own.
 ///
 /// # Errors
