@@ -44,10 +44,6 @@ impl Found {
     pub(super) fn clusters(&self) -> u32 {
         self.run.1.into()
     }
-
-    pub(super) fn start(&self) -> ClusterNo {
-        self.start
-    }
 }
 
 impl Core {

@@ -26,11 +26,13 @@ const SHAPES: &[Shape] = &[
 fn format(shape: Shape) -> Arc<MemDevice> {
     let (mib, block, cluster, slots, features) = shape;
     let device = MemDevice::new(mib << 20);
-    let mut options = MkfsOptions::default();
-    options.mount = MountMode::Local;
-    options.block_size = Some(block);
-    options.cluster_size = Some(cluster);
-    options.slots = Some(slots);
+    let mut options = MkfsOptions {
+        mount: MountMode::Local,
+        block_size: Some(block),
+        cluster_size: Some(cluster),
+        slots: Some(slots),
+        ..MkfsOptions::default()
+    };
     if !features.is_empty() {
         options.features.parse_list(features).unwrap();
     }
@@ -797,6 +799,32 @@ fn a_slot_that_crashed_is_recovered_by_another() {
     assert_eq!(free_clusters(&fs), all);
     fs.unmount().unwrap();
     assert_clean(&crashed);
+}
+
+#[test]
+fn a_block_whose_allocator_somebody_has_is_freed_by_a_later_operation() {
+    let device = format(TINY);
+    let fs = mount(&device);
+    let core = &*fs.core;
+    let mut taken = Taken::default();
+    take_blocks(core, 3, 0, &mut taken).unwrap();
+    let inode = core.system.find(SystemFile::ExtentAlloc, core.slot).unwrap();
+    let used = || Allocator::read(core, inode).unwrap().used;
+    let before = used();
+    let mut other = LockSet::new(core);
+    other.take(core.meta_lock(inode), Level::Exclusive).unwrap();
+    for at in taken.blocks.drain(..) {
+        let mut locks = LockSet::new(core);
+        let mut txn = locks.begin(4).unwrap();
+        txn.free_block(at.block, at.slot, at.bit, at.loc).unwrap();
+        txn.commit().unwrap();
+    }
+    assert_eq!(used(), before);
+    drop(other);
+    LockSet::new(core).reserve(Need::default()).unwrap();
+    assert_eq!(used(), before - 3);
+    fs.unmount().unwrap();
+    assert_clean(&device);
 }
 
 #[test]

@@ -235,12 +235,14 @@ mod tests {
     use crate::mkfs::{MkfsOptions, MountMode, Plan};
 
     fn clusters(bytes: u64, block: u32, cluster: u32, slots: u16) -> u64 {
-        let mut options = MkfsOptions::default();
-        options.mount = MountMode::Local;
-        options.block_size = Some(block);
-        options.cluster_size = Some(cluster);
-        options.slots = Some(slots);
-        default_clusters(&Plan::new(bytes, &options).unwrap().geometry())
+        let options = MkfsOptions {
+            mount: MountMode::Local,
+            block_size: Some(block),
+            cluster_size: Some(cluster),
+            slots: Some(slots),
+            ..MkfsOptions::default()
+        };
+        default_clusters(Plan::new(bytes, &options).unwrap().geometry())
     }
 
     #[test]
