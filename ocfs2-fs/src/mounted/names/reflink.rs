@@ -37,7 +37,7 @@ impl FileSystem {
         if is_dot(name) {
             return Err(Error::Exists(named(name)));
         }
-        let original = core.read_inode(source)?;
+        let original = self.inode(source)?;
         data::require_regular(&original)?;
         forbid(&original, InodeAttr::IMMUTABLE | InodeAttr::APPEND)?;
 

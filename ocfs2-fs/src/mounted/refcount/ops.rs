@@ -22,7 +22,7 @@ impl FileSystem {
     /// As [`read_at`](Self::read_at) and [`write_at`](Self::write_at); [`Error::InvalidArgument`] for ranges of one file
     /// that overlap.
     pub fn copy_range(&self, from: &InodeUse, from_at: u64, to: &InodeUse, to_at: u64, len: u64) -> Result<u64> {
-        let size = self.core.read_inode(from.inode())?.size();
+        let size = self.inode(from.inode())?.size();
         let len = len.min(size.saturating_sub(from_at));
         let to_end = to_at.checked_add(len).ok_or(Error::TooLarge { what: "the file" })?;
         if from.inode() == to.inode() && from_at < to_end && to_at < from_at + len {
