@@ -380,3 +380,44 @@ P
         fsck_clean(&image);
     }
 }
+
+#[test]
+#[ignore = "long: a hundred attributes on each of a thousand files"]
+fn a_hundred_thousand_attributes_over_files() {
+    let bed = Bed::new(Shape { mib: 1024, ..SHAPES[0] });
+    let fs = bed.mount();
+    let new = NewInode::with_mode(0o644);
+    let start = std::time::Instant::now();
+    let files: Vec<InodeNo> = (0..1000)
+        .map(|file| {
+            let name = format!("file-{file}");
+            let inode = fs.create_file(fs.root(), name.as_bytes(), &new).unwrap().number();
+            for index in 0..100_usize {
+                let name = format!("user.attribute-{index}");
+                fs.set_xattr(
+                    inode,
+                    name.as_bytes(),
+                    &value(index % 90, file as u8),
+                    XattrMode::Create,
+                )
+                .unwrap();
+            }
+            inode
+        })
+        .collect();
+    let set = start.elapsed();
+    for &inode in &files {
+        assert_eq!(fs.xattr_names(inode).unwrap().len(), 100);
+        for index in 0..100_usize {
+            fs.xattr(inode, format!("user.attribute-{index}").as_bytes()).unwrap();
+        }
+    }
+    let read = start.elapsed() - set;
+    for file in 0..1000 {
+        fs.remove_file(format!("/file-{file}")).unwrap();
+    }
+    let wiped = start.elapsed() - set - read;
+    eprintln!("set in {set:?}, read in {read:?}, removed with their files in {wiped:?}");
+    fs.unmount().unwrap();
+    bed.assert_clean();
+}
