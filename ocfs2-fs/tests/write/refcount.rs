@@ -311,7 +311,7 @@ fn a_file_of_more_extents_than_a_transaction_can_move_is_changed_at_its_beginnin
         ..Shape::default()
     });
     let fs = bed.mount();
-    const PIECES: u64 = 9000;
+    const PIECES: u64 = 15_000;
     let open = fs.open("/a", OpenHow::new().write(true).create(true)).unwrap();
     let mut model = vec![0; (2 * PIECES * CLUSTER) as usize];
     let mut write = |open: &ocfs2_fs::OpenFile, at: u64, bytes: &[u8]| {
