@@ -21,7 +21,7 @@ const STEP: u64 = 1 << 20;
 /// does not fall apart into as many extents.
 const AROUND: u64 = 64 << 10;
 
-/// See [`super::make_writable`]; `root` is the tree of the data or of a value.
+/// See [`super::make_writable`].
 pub(super) fn make_writable(
     locks: &mut LockSet<'_>,
     number: InodeNo,

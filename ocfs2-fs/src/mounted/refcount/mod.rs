@@ -159,14 +159,6 @@ pub(crate) fn make_writable(locks: &mut LockSet<'_>, inode: InodeNo, cpos: u32, 
     cow::make_writable(locks, inode, Root::Data(inode), cpos, clusters)
 }
 
-/// As [`make_writable`], for all of the value of an attribute.
-///
-/// # Errors
-/// As [`make_writable`].
-pub(crate) fn make_value_writable(locks: &mut LockSet<'_>, inode: InodeNo, value: Root) -> Result<()> {
-    cow::make_writable(locks, inode, value, 0, u32::MAX)
-}
-
 /// What [`detach`] may take.
 pub(crate) const DETACH_CREDITS: u32 = 4;
 
