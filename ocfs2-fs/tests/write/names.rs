@@ -440,6 +440,12 @@ fn names_that_no_entry_can_have_are_refused() {
     let file = fs.create_file(root, b"f", &new).unwrap().number();
     assert!(matches!(fs.lookup(file, b"x"), Err(Error::WrongKind { .. })));
     assert!(matches!(fs.create_file(file, b"x", &new), Err(Error::WrongKind { .. })));
+    // What belongs to the volume itself is nobody's to change.
+    let system = bed.volume().system_dir();
+    assert_eq!(fs.create_file(system, b"x", &new).unwrap_err().errno(), EPERM);
+    assert_eq!(fs.unlink(system, b"global_bitmap").unwrap_err().errno(), EPERM);
+    let bitmap = fs.lookup(system, b"global_bitmap").unwrap().unwrap().number();
+    assert_eq!(fs.link(bitmap, root, b"x").unwrap_err().errno(), EPERM);
     fs.unmount().unwrap();
 }
 

@@ -28,6 +28,7 @@ use super::{Core, Level, LockSet, Need, Txn, dirs};
 use crate::dir::require_dir;
 use crate::error::{Error, Result};
 use crate::inode::{Inode, Timestamp};
+use crate::meta::Blocks;
 use crate::path::from_bytes;
 
 pub use find::DirPage;
@@ -133,6 +134,10 @@ fn lock_dir(locks: &mut LockSet<'_>, dir: InodeNo) -> Result<Inode> {
         return Err(Error::NotFound(format!("inode {dir}").into()));
     }
     forbid(&inode, InodeAttr::IMMUTABLE)?;
+    if inode.flags().contains(InodeFlags::SYSTEM) && dir != locks.core().superblock().root() {
+        let why = "system directories belong to the volume itself";
+        return Err(Error::NotPermitted { inode: dir, why });
+    }
     Ok(inode)
 }
 
@@ -154,6 +159,14 @@ fn forbid(inode: &Inode, attr: InodeAttr) -> Result<()> {
 
 /// Fails when an attribute keeps a name from being taken out of a directory, or the inode from losing it.
 fn check_removal(dir: &Inode, inode: &Inode) -> Result<()> {
+    // The root directory among them: on a damaged volume, names may lead there.
+    if inode.flags().contains(InodeFlags::SYSTEM) {
+        let why = "it belongs to the volume itself";
+        return Err(Error::NotPermitted {
+            inode: inode.number(),
+            why,
+        });
+    }
     forbid(dir, InodeAttr::IMMUTABLE | InodeAttr::APPEND)?;
     forbid(inode, InodeAttr::IMMUTABLE | InodeAttr::APPEND)
 }
@@ -177,7 +190,6 @@ fn add_links(txn: &mut Txn<'_>, inode: InodeNo, change: i32) -> Result<()> {
 
 /// Fails when a directory cannot have one more subdirectory.
 fn check_subdirs(core: &Core, dir: &Inode) -> Result<()> {
-    use crate::meta::Blocks;
     if dir.links() >= core.geometry().link_max() {
         return Err(Error::TooManyLinks(dir.number()));
     }
