@@ -144,15 +144,6 @@ pub(crate) trait Blocks: std::fmt::Debug {
         &self.home().device
     }
 
-    /// The bytes of a block, unchecked.
-    fn raw(&self, at: BlockNo, structure: Structure, locality: Locality) -> Result<BlockBuf> {
-        self.require_inside(at, 1, structure)?;
-        match self.newest(at) {
-            Some(image) => Ok(BlockBuf(Repr::Copy(image))),
-            None => self.home().bytes(at, locality),
-        }
-    }
-
     /// The bytes of a block whose check field, where the volume has them, is good or was made good.
     fn verified(&self, at: BlockNo, structure: Structure, check_offset: usize, locality: Locality) -> Result<BlockBuf> {
         self.require_inside(at, 1, structure)?;

@@ -10,6 +10,11 @@
 mod attrs;
 #[cfg(test)]
 #[path = "../../tests/write/bed.rs"]
+#[allow(
+    dead_code,
+    clippy::field_reassign_with_default,
+    reason = "shared with tests outside the crate, which use all of it and cannot write these structs out"
+)]
 mod bed;
 mod data;
 mod dirs;
@@ -54,8 +59,8 @@ pub(crate) use home::HomeDevice;
 pub(crate) use locks::{Level, LockSet, Locks};
 pub(crate) use quota::Charge;
 pub use space::FsStats;
-pub(crate) use space::{ClusterRun, Need, SpaceState, SubBlock};
-pub(crate) use txn::{MetaBlock, Txn};
+pub(crate) use space::{Need, SpaceState, SubBlock};
+pub(crate) use txn::Txn;
 
 use crate::error::{Error, Result};
 use crate::inode::{Inode, Timestamp};

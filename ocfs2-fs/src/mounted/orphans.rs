@@ -181,8 +181,10 @@ mod tests {
 
     fn volume() -> Arc<MemDevice> {
         let device = MemDevice::new(64 << 20);
-        let mut options = MkfsOptions::default();
-        options.mount = MountMode::Local;
+        let options = MkfsOptions {
+            mount: MountMode::Local,
+            ..MkfsOptions::default()
+        };
         let plan = Plan::new(device.geometry().len, &options).unwrap();
         mkfs::format(&device, &plan, &mut |_| {}).unwrap();
         Arc::new(device)

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | dinode, and everything that hangs on it | M of the inode: shared to look, exclusive to change |
 //! | groups of an allocator | M of the allocator's inode |
-//! | refcount trees | T of the tree, or M of the inode exclusively |
+//! | refcount trees | T of the tree; the root may be looked at under M of a file that shares |
 //! | slot map, journals, heartbeat | owned by the slot |
 //! | local alloc, truncate log | owned by the slot: M, which nobody else takes |
 //! | a block that is being allocated or freed | M of the allocator, exclusively |
@@ -51,7 +51,10 @@ fn covers(touch: &Touch, owner: InodeNo, structure: Structure) -> bool {
             let is_owner = kind == LockKind::Meta && block == owner.block();
             let is_tree =
                 kind == LockKind::Refcount && matches!(structure, Structure::RefcountBlock | Structure::ExtentBlock);
-            (is_owner || is_tree) && (exclusive || !touch.change)
+            // The name of T is in the tree's root, which is looked at under the lock of a file that shares.
+            let is_sharer =
+                kind == LockKind::Meta && structure == Structure::RefcountBlock && exclusive && !touch.change;
+            is_sharer || ((is_owner || is_tree) && (exclusive || !touch.change))
         }
         _ => false,
     })

@@ -97,7 +97,7 @@ impl World {
     fn apply(&mut self, op: Op) {
         match op {
             Op::Write { file, at, len, byte } => {
-                let how = OpenHow::new().read(true).write(true).create(true).clone();
+                let how = *OpenHow::new().read(true).write(true).create(true);
                 let open = self.fs().open(NAMES[file], &how).unwrap();
                 let bytes: Vec<u8> = (0..len).map(|index| byte.wrapping_add((index / 512) as u8)).collect();
                 assert_eq!(open.write_at(at, &bytes).unwrap(), bytes.len());

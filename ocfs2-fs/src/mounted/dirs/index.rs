@@ -138,7 +138,7 @@ pub(super) fn insert_need(core: &Core, dir: &Inode, at: BlockNo, name: &[u8]) ->
     if !is_full(view::<DxLeaf>(&leaf).entries()) {
         return Ok((Need::default(), 2));
     }
-    let tree = Root::DxRoot {
+    let tree = Root::DirIndex {
         block: at,
         dir: dir.number(),
     };
@@ -292,7 +292,7 @@ fn new_leaves(txn: &mut Txn<'_>, dir: &Inode) -> Result<BlockNo> {
 }
 
 fn dx(dir: &Inode, block: BlockNo) -> Root {
-    Root::DxRoot {
+    Root::DirIndex {
         block,
         dir: dir.number(),
     }

@@ -3,7 +3,7 @@
 use ocfs2_format::{Generation, InodeNo, LockId, LockKind, SlotNum, SystemFile};
 
 use super::{Grant, Level};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::inode::Inode;
 use crate::mounted::space::SpaceGrant;
 use crate::mounted::{Core, Txn};

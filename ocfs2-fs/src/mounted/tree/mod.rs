@@ -41,7 +41,7 @@ pub(crate) enum Root {
     /// The contents of a file or directory.
     Data(InodeNo),
     /// Leaves of a directory index.
-    DxRoot {
+    DirIndex {
         /// The index's root block.
         block: BlockNo,
         /// The directory.

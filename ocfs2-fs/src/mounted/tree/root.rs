@@ -23,7 +23,7 @@ impl Root {
     pub(crate) fn inode(self) -> InodeNo {
         match self {
             Root::Data(inode) => inode,
-            Root::DxRoot { dir, .. } => dir,
+            Root::DirIndex { dir, .. } => dir,
             Root::XattrIndex { inode, .. } | Root::Refcount { inode, .. } | Root::XattrValue { inode, .. } => inode,
         }
     }
@@ -32,7 +32,7 @@ impl Root {
     pub(crate) fn block(self) -> BlockNo {
         match self {
             Root::Data(inode) => inode.block(),
-            Root::DxRoot { block, .. } | Root::XattrIndex { block, .. } | Root::Refcount { block, .. } => block,
+            Root::DirIndex { block, .. } | Root::XattrIndex { block, .. } | Root::Refcount { block, .. } => block,
             Root::XattrValue { holder, .. } => match holder {
                 Holder::Dinode(block) | Holder::XattrBlock(block) | Holder::Bucket(block) => block,
             },
@@ -43,7 +43,7 @@ impl Root {
     pub(crate) fn kind(self) -> TreeKind {
         match self {
             Root::Data(_) | Root::XattrValue { .. } => TreeKind::Data,
-            Root::DxRoot { .. } | Root::XattrIndex { .. } | Root::Refcount { .. } => TreeKind::Hash,
+            Root::DirIndex { .. } | Root::XattrIndex { .. } | Root::Refcount { .. } => TreeKind::Hash,
         }
     }
 
@@ -87,7 +87,7 @@ impl Root {
                     .map_err(|corrupt| corrupt.at_block(at).in_inode(inode))?;
                 f(list, dinode.i_last_eb_blk.get())
             }
-            Root::DxRoot { .. } => {
+            Root::DirIndex { .. } => {
                 let block = read_block::<DxRoot>(meta, at)?;
                 let dx_root = view::<DxRoot>(&block);
                 if dx_root.flags().contains(DxFlags::INLINE) {
@@ -139,7 +139,7 @@ impl Root {
         let broken = self.broken("the root of a value lies outside its block");
         Ok(match self {
             Root::Data(inode) => txn.dinode(inode)?.extent_list_mut(),
-            Root::DxRoot { block, .. } => txn.edit::<DxRoot>(block)?.list_mut(),
+            Root::DirIndex { block, .. } => txn.edit::<DxRoot>(block)?.list_mut(),
             Root::XattrIndex { block, .. } => txn.edit::<XattrBlock>(block)?.list_mut(),
             Root::Refcount { block, .. } => txn.edit::<RefcountBlock>(block)?.list_mut(),
             Root::XattrValue { offset, .. } => {
@@ -163,7 +163,7 @@ impl Root {
         }
         match self {
             Root::Data(inode) => txn.dinode(inode)?.i_last_eb_blk.set(leaf),
-            Root::DxRoot { block, .. } => txn.edit::<DxRoot>(block)?.dr_last_eb_blk.set(leaf),
+            Root::DirIndex { block, .. } => txn.edit::<DxRoot>(block)?.dr_last_eb_blk.set(leaf),
             Root::XattrIndex { block, .. } => txn.edit::<XattrBlock>(block)?.tree_root_mut().xt_last_eb_blk.set(leaf),
             Root::Refcount { block, .. } => txn.edit::<RefcountBlock>(block)?.rf_last_eb_blk.set(leaf),
             Root::XattrValue { offset, .. } => {
@@ -191,7 +191,7 @@ impl Root {
                 let field = &mut txn.dinode(inode)?.i_clusters;
                 field.set(add(field.get()).ok_or(broken)?);
             }
-            Root::DxRoot { block, .. } => {
+            Root::DirIndex { block, .. } => {
                 let field = &mut txn.edit::<DxRoot>(block)?.dr_clusters;
                 field.set(add(field.get()).ok_or(broken)?);
             }

@@ -234,7 +234,7 @@ impl Trial {
             self.edit(cpos, 42, true, |txn| remove(txn, self.root, cpos, clusters))
                 .unwrap();
             self.model.split_off(&cpos);
-            if self.model.len() % 7 == 0 {
+            if self.model.len().is_multiple_of(7) {
                 self.check();
             }
         }

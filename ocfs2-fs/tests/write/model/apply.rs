@@ -95,7 +95,11 @@ impl World {
             .collect();
         dirs.push((self.tree.root.clone(), 0));
         let root = dirs.len() - 1;
-        let at = if n % 5 == 0 { root } else { n as usize % dirs.len() };
+        let at = if n.is_multiple_of(5) {
+            root
+        } else {
+            n as usize % dirs.len()
+        };
         let (above, dir) = dirs.swap_remove(at);
         let name = match name % 8 {
             0 => [b"long-".as_slice(), &vec![b'x'; 150 + name as usize % 100]].concat(),
@@ -425,13 +429,9 @@ impl World {
         }
         let contents = self.contents_mut(place.node);
         let end = (offset + len) as usize;
-        match mode {
-            AllocateMode::Extend | AllocateMode::ZeroRange => {
-                if contents.len() < end {
-                    contents.resize(end, 0);
-                }
-            }
-            _ => {}
+        let grows = matches!(mode, AllocateMode::Extend | AllocateMode::ZeroRange);
+        if grows && contents.len() < end {
+            contents.resize(end, 0);
         }
         if !matches!(mode, AllocateMode::Extend | AllocateMode::KeepSize) {
             let end = end.min(contents.len());

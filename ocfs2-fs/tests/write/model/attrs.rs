@@ -28,8 +28,10 @@ impl World {
             } else {
                 0o777
             };
-        let mut change = SetAttributes::default();
-        change.mode = Some(mode);
+        let change = SetAttributes {
+            mode: Some(mode),
+            ..SetAttributes::default()
+        };
         let result = self.set_attributes(&place, &change);
         if self.agree(op, &result, 0) {
             self.tree.node_mut(place.node).mode = mode;
@@ -38,8 +40,11 @@ impl World {
 
     pub(super) fn set_owner(&mut self, op: &Op, a: u32, uid: u32, gid: u32) {
         let Some(place) = self.pick(a, |_| true) else { return };
-        let mut change = SetAttributes::default();
-        (change.uid, change.gid) = (Some(uid), Some(gid));
+        let change = SetAttributes {
+            uid: Some(uid),
+            gid: Some(gid),
+            ..SetAttributes::default()
+        };
         let result = self.set_attributes(&place, &change);
         if self.agree(op, &result, 0) {
             let node = self.tree.node_mut(place.node);
