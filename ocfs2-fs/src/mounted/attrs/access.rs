@@ -41,11 +41,11 @@ impl Caller {
     }
 }
 
-/// Bit of [`may`] for reading.
+/// Bit of [`FileSystem::check_access`](crate::FileSystem::check_access) for reading.
 pub const MAY_READ: u32 = 4;
-/// Bit of [`may`] for writing.
+/// Bit of [`FileSystem::check_access`](crate::FileSystem::check_access) for writing.
 pub const MAY_WRITE: u32 = 2;
-/// Bit of [`may`] for executing a file, and for going through a directory.
+/// Bit of [`FileSystem::check_access`](crate::FileSystem::check_access) for executing a file, and for going through a directory.
 pub const MAY_EXECUTE: u32 = 1;
 
 /// Whether an inode's mode, ACL and attributes let a caller do what `mask` names ([`MAY_READ`] and the others).

@@ -23,7 +23,7 @@ impl FileSystem {
     /// An inode as it is now.
     ///
     /// # Errors
-    /// [`Error::Stale`] when the inode has been deleted, [`Error::Corrupt`].
+    /// [`Error::Stale`](crate::Error::Stale) when the inode has been deleted, [`Error::Corrupt`](crate::Error::Corrupt).
     pub fn inode(&self, number: InodeNo) -> Result<Inode> {
         LockSet::new(&self.core).inode(number, Level::Shared)
     }
@@ -31,7 +31,7 @@ impl FileSystem {
     /// The inode behind a name in a directory; `None` if the directory has no such name. `.` and `..` are names too.
     ///
     /// # Errors
-    /// [`Error::WrongKind`] when `dir` is no directory, [`Error::NameTooLong`], [`Error::BadName`], [`Error::Corrupt`].
+    /// [`Error::WrongKind`](crate::Error::WrongKind) when `dir` is no directory, [`Error::NameTooLong`](crate::Error::NameTooLong), [`Error::BadName`](crate::Error::BadName), [`Error::Corrupt`](crate::Error::Corrupt).
     pub fn lookup(&self, dir: InodeNo, name: &[u8]) -> Result<Option<Inode>> {
         check_name(name)?;
         let core = &*self.core;
@@ -57,7 +57,7 @@ impl FileSystem {
     /// all the time is returned once, by whoever goes on from [`DirPage::next`] until the end.
     ///
     /// # Errors
-    /// [`Error::WrongKind`] when `dir` is no directory, [`Error::Corrupt`].
+    /// [`Error::WrongKind`](crate::Error::WrongKind) when `dir` is no directory, [`Error::Corrupt`](crate::Error::Corrupt).
     pub fn read_dir_at(&self, dir: InodeNo, position: u64) -> Result<DirPage> {
         let mut locks = LockSet::new(&self.core);
         let inode = locks.inode(dir, Level::Shared)?;
@@ -71,7 +71,7 @@ impl FileSystem {
     /// The target of a symbolic link.
     ///
     /// # Errors
-    /// [`Error::WrongKind`] when the inode is no symbolic link, [`Error::Corrupt`].
+    /// [`Error::WrongKind`](crate::Error::WrongKind) when the inode is no symbolic link, [`Error::Corrupt`](crate::Error::Corrupt).
     pub fn link_target(&self, link: InodeNo) -> Result<Vec<u8>> {
         let mut locks = LockSet::new(&self.core);
         let inode = locks.inode(link, Level::Shared)?;
