@@ -221,7 +221,7 @@ mod tests {
         assert_eq!(records.xattrs().unwrap(), [(b"u".to_vec(), b"\n=\0\xff".to_vec())]);
         for bad in [
             &b"path=a\n"[..],
-            b"9 path=a\n",
+            b"8 path=a\n",
             b"99 path=a\n",
             b"10 path=a ",
             b"5 x\n",
