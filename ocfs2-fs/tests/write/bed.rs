@@ -9,6 +9,17 @@ use ocfs2_fs::mkfs::{self, MkfsOptions, MountMode, Plan};
 use ocfs2_fs::{FileSystem, MountOptions, OpenOptions, Volume};
 use ocfs2_testkit::tools::{fsck, fsck_clean};
 
+/// Where chance begins: the same each time, or what `OCFS2_SEED` says, `random` included.
+pub(crate) fn seed() -> u64 {
+    let seed = match std::env::var("OCFS2_SEED") {
+        Err(_) => 0x0CF5,
+        Ok(text) if text == "random" => fastrand::u64(..),
+        Ok(text) => text.parse().expect("OCFS2_SEED is a number, or random"),
+    };
+    println!("OCFS2_SEED={seed}");
+    seed
+}
+
 /// A volume in memory.
 #[derive(Clone, Debug)]
 pub(crate) struct Bed {

@@ -15,7 +15,7 @@ use ocfs2_testkit::facts::{self, Fact, Facts};
 use ocfs2_testkit::tools::fsck;
 use ocfs2_testkit::{live, require_kernel, require_tool};
 
-use crate::bed::{Bed, SHAPES, Shape};
+use crate::bed::{Bed, SHAPES, Shape, seed};
 use crate::model::apply::World;
 use crate::model::ops::random_ops;
 use crate::observe;
@@ -122,8 +122,7 @@ fn a_volume_written_in_turns_is_what_both_sides_say_it_is() {
         return;
     }
     let dir = tempfile::tempdir().expect("a temporary folder");
-    let seed = fastrand::u64(..);
-    println!("seed {seed}");
+    let seed = seed();
     let images: Vec<_> = (0..SHAPES.len())
         .map(|index| dir.path().join(format!("volume-{index}")))
         .collect();

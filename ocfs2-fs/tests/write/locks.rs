@@ -16,7 +16,7 @@ use std::collections::HashMap;
 use ocfs2_format::{InodeNo, LockId, LockKind, Structure};
 use ocfs2_fs::{FileSystem, MountOptions, SurveyOptions, Touch, Volume};
 
-use crate::bed::{Bed, SHAPES};
+use crate::bed::{Bed, SHAPES, seed};
 use crate::model::apply::{ROOT, World};
 use crate::model::ops::random_ops;
 
@@ -91,7 +91,7 @@ fn no_block_is_touched_without_its_lock() {
         log.take();
         let mut before = owners(&bed.volume());
         let free = unlocked(&bed.volume());
-        let seed = fastrand::u64(..);
+        let seed = seed();
         for op in random_ops(seed, 250).iter().filter(|op| op.stays_mounted()) {
             world.apply(op);
             let touches = log.take();

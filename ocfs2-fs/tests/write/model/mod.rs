@@ -1,6 +1,6 @@
 //! Random operations on a mounted file system and on a model of one, compared as they go.
 //!
-//! `OCFS2_MODEL_OPS` and `OCFS2_MODEL_SEED` choose how many operations and which; a failure prints the seed and the shortest
+//! `OCFS2_MODEL_OPS` and `OCFS2_SEED` choose how many operations and which; a failure prints the seed and the shortest
 //! list of operations found that still fails.
 
 pub(crate) mod apply;
@@ -13,7 +13,7 @@ use std::panic::{self, AssertUnwindSafe};
 
 use ocfs2_fs::MountOptions;
 
-use crate::bed::{Bed, SHAPES, Shape};
+use crate::bed::{Bed, SHAPES, Shape, seed};
 use apply::World;
 use ops::{Op, random_ops};
 
@@ -23,14 +23,6 @@ const CHECK_EVERY: usize = 10_000;
 fn ops_wanted(default: usize) -> usize {
     let text = std::env::var("OCFS2_MODEL_OPS").ok();
     text.map_or(default, |text| text.parse().expect("OCFS2_MODEL_OPS is a number"))
-}
-
-fn seed() -> u64 {
-    let text = std::env::var("OCFS2_MODEL_SEED").ok();
-    text.map_or_else(
-        || fastrand::u64(..),
-        |text| text.parse().expect("OCFS2_MODEL_SEED is a number"),
-    )
 }
 
 /// Does the operations, comparing often; panics where the file system is not as the model.
@@ -83,7 +75,7 @@ fn check(shape: Shape, count: usize) {
         let fewer = shrink(shape, ops);
         panic::set_hook(hook);
         eprintln!(
-            "{shape:?}, OCFS2_MODEL_SEED={seed} OCFS2_MODEL_OPS={count}; {} operations fail:\n{fewer:#?}",
+            "{shape:?}, OCFS2_SEED={seed} OCFS2_MODEL_OPS={count}; {} operations fail:\n{fewer:#?}",
             fewer.len()
         );
         run(shape, &fewer);
