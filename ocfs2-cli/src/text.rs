@@ -55,7 +55,12 @@ pub(crate) fn permissions(kind: FileKind, mode: u32) -> String {
         FileKind::Socket => 's',
         FileKind::Symlink => 'l',
     };
-    let mut text = String::from(kind);
+    format!("{kind}{}", permission_bits(mode))
+}
+
+/// Permission bits of a mode as nine characters, as ls(1) shows them.
+pub(crate) fn permission_bits(mode: u32) -> String {
+    let mut text = String::new();
     for (shift, special, both, alone) in [(6, 0o4000, 's', 'S'), (3, 0o2000, 's', 'S'), (0, 0o1000, 't', 'T')] {
         let bits = mode >> shift;
         text.push(if bits & 4 != 0 { 'r' } else { '-' });

@@ -259,7 +259,7 @@ fn the_kernel_and_we_grow_the_same_directories_in_turns() {
 
 /// Set `OCFS2_SCALE` to the number of names; a million is what the library promises.
 #[test]
-#[ignore = "takes minutes"]
+#[ignore = "takes minutes: one of the long runs of CONTRIBUTING.md"]
 fn names_cost_the_same_in_directories_of_every_size() {
     let count: usize = std::env::var("OCFS2_SCALE").map_or(100_000, |count| count.parse().unwrap());
     let bed = Bed::new(Shape {

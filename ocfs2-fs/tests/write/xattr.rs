@@ -382,7 +382,7 @@ P
 }
 
 #[test]
-#[ignore = "long: a hundred attributes on each of a thousand files"]
+#[ignore = "takes a minute: one of the long runs of CONTRIBUTING.md"]
 fn a_hundred_thousand_attributes_over_files() {
     let bed = Bed::new(Shape { mib: 1024, ..SHAPES[0] });
     let fs = bed.mount();

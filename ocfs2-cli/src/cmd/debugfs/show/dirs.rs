@@ -7,6 +7,7 @@ use ocfs2_fs::inspect::{CheckState, RawDirEntry};
 use serde_json::{Value, json};
 
 use super::{Local, check, check_json, set, set_text};
+use crate::text::permission_bits;
 
 /// An entry as a line.
 pub(in super::super) fn entry(out: &mut dyn Write, entry: &RawDirEntry) -> io::Result<()> {
@@ -110,17 +111,5 @@ fn mode(mode: u16) -> String {
         0o140_000 => 's',
         _ => '-',
     };
-    let mut text = String::from(kind);
-    for (shift, special, both, alone) in [(6, 0o4000, 's', 'S'), (3, 0o2000, 's', 'S'), (0, 0o1000, 't', 'T')] {
-        let bits = mode >> shift;
-        text.push(if bits & 4 != 0 { 'r' } else { '-' });
-        text.push(if bits & 2 != 0 { 'w' } else { '-' });
-        text.push(match (mode & special != 0, bits & 1 != 0) {
-            (true, true) => both,
-            (true, false) => alone,
-            (false, true) => 'x',
-            (false, false) => '-',
-        });
-    }
-    text
+    format!("{kind}{}", permission_bits(mode.into()))
 }
