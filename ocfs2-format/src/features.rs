@@ -152,6 +152,23 @@ impl Features {
             .map(|f| f.name)
     }
 
+    /// The compatible, the incompatible and the read-only compatible features, each alone.
+    pub fn sets(self) -> [Features; 3] {
+        let compat = Features {
+            compat: self.compat,
+            ..Features::NONE
+        };
+        let incompat = Features {
+            incompat: self.incompat,
+            ..Features::NONE
+        };
+        let ro_compat = Features {
+            ro_compat: self.ro_compat,
+            ..Features::NONE
+        };
+        [compat, incompat, ro_compat]
+    }
+
     /// Whether every bit of `other` is set here.
     pub fn contains(self, other: Features) -> bool {
         self.compat.contains(other.compat)

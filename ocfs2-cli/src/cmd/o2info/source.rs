@@ -216,21 +216,7 @@ impl Source {
 
 /// Names of features, set by set, as o2info orders them.
 fn feature_names(features: Features) -> Vec<&'static str> {
-    let sets = [
-        Features {
-            compat: features.compat,
-            ..Features::NONE
-        },
-        Features {
-            incompat: features.incompat,
-            ..Features::NONE
-        },
-        Features {
-            ro_compat: features.ro_compat,
-            ..Features::NONE
-        },
-    ];
-    sets.into_iter().flat_map(Features::names).collect()
+    features.sets().into_iter().flat_map(Features::names).collect()
 }
 
 impl FreeInfo {

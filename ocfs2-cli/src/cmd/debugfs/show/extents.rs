@@ -6,7 +6,13 @@ use ocfs2_format::{ExtentBlock, ExtentFlags, ExtentList, Geometry};
 use ocfs2_fs::inspect::Raw;
 use serde_json::{Value, json};
 
-use super::{check, check_json};
+use super::{check, check_json, words};
+
+/// Words of `e_flags`.
+const FLAGS: &[(u32, &str)] = &[
+    (ExtentFlags::UNWRITTEN.bits() as u32, "Unwritten"),
+    (ExtentFlags::REFCOUNTED.bits() as u32, "Refcounted"),
+];
 
 /// A list with its records.
 pub(in super::super) fn list(out: &mut dyn Write, list: &ExtentList) -> io::Result<()> {
@@ -34,10 +40,11 @@ pub(in super::super) fn list(out: &mut dyn Write, list: &ExtentList) -> io::Resu
             writeln!(out, "\t{index:<2} {cpos:<11}   {clusters:<12}   {blkno}")?;
         } else {
             let flags = rec.e_flags;
-            let words = flag_words(rec.flags());
+            let words = words(flags.into(), FLAGS);
             writeln!(
                 out,
-                "\t{index:<2} {cpos:<11}   {clusters:<12}   {blkno:<13}   {flags:#x} {words}"
+                "\t{index:<2} {cpos:<11}   {clusters:<12}   {blkno:<13}   {flags:#x} {}",
+                words.trim_end()
             )?;
         }
     }
@@ -104,17 +111,4 @@ pub(in super::super) fn suballoc_group(out: &mut dyn Write, group: u64) -> io::R
         write!(out, "   SubAlloc Group: {group}")?;
     }
     writeln!(out)
-}
-
-fn flag_words(flags: ExtentFlags) -> String {
-    let names = [
-        (ExtentFlags::UNWRITTEN, "Unwritten"),
-        (ExtentFlags::REFCOUNTED, "Refcounted"),
-    ];
-    let set: Vec<_> = names
-        .into_iter()
-        .filter(|(flag, _)| flags.contains(*flag))
-        .map(|(_, name)| name)
-        .collect();
-    set.join(" ")
 }

@@ -2,28 +2,21 @@
 
 use std::io::{self, Write};
 
-use ocfs2_format::{Features, StackFlags, SuperBlock, TunefsFlags};
+use ocfs2_format::{StackFlags, SuperBlock, TunefsFlags};
 use serde_json::{Value, json};
 
-use super::{Local, set, set_text};
+use super::{Local, set, set_text, words};
+
+/// Words of `s_tunefs_flag`.
+const TUNEFS: &[(u32, &str)] = &[
+    (TunefsFlags::REMOVE_SLOT.bits() as u32, "remove-slot"),
+    (TunefsFlags::DIR_TRAILER.bits() as u32, "dir-trailer"),
+];
 
 /// The superblock's own fields, without those it has as an inode.
 pub(in super::super) fn fields(out: &mut dyn Write, sb: &SuperBlock, local: &Local) -> io::Result<()> {
     let features = sb.features();
-    let (compat, incompat, ro_compat) = (
-        Features {
-            compat: features.compat,
-            ..Features::NONE
-        },
-        Features {
-            incompat: features.incompat,
-            ..Features::NONE
-        },
-        Features {
-            ro_compat: features.ro_compat,
-            ..Features::NONE
-        },
-    );
+    let [compat, incompat, ro_compat] = features.sets();
     writeln!(out, "\tRevision: {}.{}", sb.s_major_rev_level, sb.s_minor_rev_level)?;
     writeln!(
         out,
@@ -40,7 +33,13 @@ pub(in super::super) fn fields(out: &mut dyn Write, sb: &SuperBlock, local: &Loc
     writeln!(out, "\tCreator OS: {}", sb.s_creator_os)?;
     writeln!(out, "\tFeature Compat: {} {compat}", sb.s_feature_compat)?;
     writeln!(out, "\tFeature Incompat: {} {incompat}", sb.s_feature_incompat)?;
-    writeln!(out, "\tTunefs Incomplete: {} {}", sb.s_tunefs_flag, tunefs_words(sb))?;
+    let unfinished = words(sb.s_tunefs_flag.get().into(), TUNEFS);
+    writeln!(
+        out,
+        "\tTunefs Incomplete: {} {}",
+        sb.s_tunefs_flag,
+        unfinished.trim_end()
+    )?;
     writeln!(out, "\tFeature RO compat: {} {ro_compat}", sb.s_feature_ro_compat)?;
     writeln!(
         out,
@@ -112,20 +111,6 @@ pub(in super::super) fn fields_json(sb: &SuperBlock) -> Value {
         set(&mut object, "s_cluster_info", cluster);
     }
     object
-}
-
-fn tunefs_words(sb: &SuperBlock) -> String {
-    let flags = TunefsFlags::from_bits_retain(sb.s_tunefs_flag.get());
-    let names = [
-        (TunefsFlags::REMOVE_SLOT, "remove-slot"),
-        (TunefsFlags::DIR_TRAILER, "dir-trailer"),
-    ];
-    let set: Vec<_> = names
-        .into_iter()
-        .filter(|(flag, _)| flags.contains(*flag))
-        .map(|(_, name)| name)
-        .collect();
-    set.join(" ")
 }
 
 fn stack_words(flags: StackFlags) -> &'static str {
