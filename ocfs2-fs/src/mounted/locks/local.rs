@@ -30,6 +30,8 @@ struct Held {
     exclusive: bool,
     /// Who waits to have it alone.
     waiting: u32,
+    /// Who waits at all.
+    sleepers: u32,
 }
 
 impl Held {
@@ -48,7 +50,7 @@ impl Held {
     }
 
     fn is_unused(&self) -> bool {
-        self.sharers == 0 && !self.exclusive && self.waiting == 0
+        self.sharers == 0 && !self.exclusive && self.sleepers == 0
     }
 }
 
@@ -79,16 +81,15 @@ impl Locks for LocalLocks {
             lock.take(level);
             return Ok(Grant::Unchanged);
         }
-        if level == Level::Exclusive {
-            lock.waiting += 1;
-        }
+        let alone = u32::from(level == Level::Exclusive);
+        lock.waiting += alone;
+        lock.sleepers += 1;
         loop {
             held = shard.released.wait(held).unwrap_or_else(PoisonError::into_inner);
             let lock = held.entry(id).or_default();
             if lock.is_free_for(level) {
-                if level == Level::Exclusive {
-                    lock.waiting -= 1;
-                }
+                lock.waiting -= alone;
+                lock.sleepers -= 1;
                 lock.take(level);
                 return Ok(Grant::Unchanged);
             }
@@ -108,17 +109,22 @@ impl Locks for LocalLocks {
     fn unlock(&self, id: LockId, level: Level) {
         let shard = self.shard(id);
         let mut held = shard.held();
-        if let Entry::Occupied(mut lock) = held.entry(id) {
-            match level {
-                Level::Shared | Level::Joint => lock.get_mut().sharers -= 1,
-                Level::Exclusive => lock.get_mut().exclusive = false,
-            }
-            if lock.get().is_unused() {
-                lock.remove();
-            }
+        let Entry::Occupied(mut lock) = held.entry(id) else {
+            return;
+        };
+        match level {
+            Level::Shared | Level::Joint => lock.get_mut().sharers -= 1,
+            Level::Exclusive => lock.get_mut().exclusive = false,
+        }
+        // Waking is a system call, whether somebody sleeps or not.
+        let is_awaited = lock.get().sleepers > 0;
+        if lock.get().is_unused() {
+            lock.remove();
         }
         drop(held);
-        shard.released.notify_all();
+        if is_awaited {
+            shard.released.notify_all();
+        }
     }
 }
 
