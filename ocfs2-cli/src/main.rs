@@ -4,6 +4,7 @@
 //! * [`cmd`] holds the commands, a file each: options, one call into the library, the report.
 //! * [`edit`] mounts volumes for the commands that change them; [`import`] copies into them.
 //! * [`extract`] copies out of a volume, for `cp`.
+//! * [`fuse`] shows a mounted volume as a directory of this machine.
 //! * [`target`] is how a command names something inside a volume: `IMAGE:/path`.
 //! * [`ui`] is where all output goes: results, JSON documents, complaints.
 
@@ -12,6 +13,8 @@ mod dispatch;
 mod edit;
 mod exit;
 mod extract;
+#[allow(dead_code, reason = "waits for the command that uses it")]
+mod fuse;
 mod import;
 mod live;
 mod mounts;

@@ -1,0 +1,720 @@
+//! Requests of the kernel, one method each.
+
+use std::cell::RefCell;
+use std::ffi::OsStr;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, SystemTime};
+
+use fuser::{
+    BsdFileFlags, CopyFileRangeFlags, Errno, FileAttr, FileHandle, Filesystem, FopenFlags, Generation, INodeNo,
+    InitFlags, IoctlFlags, KernelConfig, LockOwner, Notifier, OpenAccMode, OpenFlags, RenameFlags, ReplyAttr,
+    ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyLseek,
+    ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
+};
+use log::{debug, warn};
+use ocfs2_format::{FileKind, InodeAttr, InodeNo};
+use ocfs2_fs::{
+    AllocateMode, DeviceNumber, DirEntry, DirPage, FileSystem, Inode, NewInode, RenameMode, SetAttributes, XattrMode,
+};
+
+use super::SessionOptions;
+use super::attr::{self, FOREVER};
+use super::errno::Refused;
+use super::inodes::Inodes;
+use super::ioctl::Ioctl;
+
+/// Bytes of the largest read and write: what the kernel takes at most without being told otherwise by its administrator.
+const MAX_TRANSFER: u32 = 1 << 20;
+
+/// Requests in the background (readahead, asynchronous writes) that the kernel lets wait for an answer.
+const MAX_BACKGROUND: u16 = 64;
+
+/// Flags of open(2).
+const O_APPEND: i32 = 0o2000;
+const O_TRUNC: i32 = 0o1000;
+
+/// What requests work with, and what is to be ended after the last of them.
+#[derive(Debug)]
+pub(super) struct Shared {
+    fs: FileSystem,
+    inodes: Inodes,
+    notifier: OnceLock<Notifier>,
+    blksize: u32,
+    acl: bool,
+    writeback: bool,
+}
+
+impl Shared {
+    pub(super) fn new(fs: FileSystem, options: &SessionOptions) -> Shared {
+        Shared {
+            inodes: Inodes::new(fs.root()),
+            notifier: OnceLock::new(),
+            blksize: 1 << fs.geometry().cluster_size_bits,
+            acl: options.acl,
+            writeback: options.writeback && !options.read_only,
+            fs,
+        }
+    }
+
+    /// For what changes without the kernel's knowing.
+    pub(super) fn set_notifier(&self, notifier: Notifier) {
+        // Set once; a second one would be the same.
+        let _ = self.notifier.set(notifier);
+    }
+
+    /// Ends all uses of inodes, then the mount.
+    ///
+    /// # Errors
+    /// Those of [`FileSystem::unmount`].
+    pub(super) fn end(&self) -> ocfs2_fs::Result<()> {
+        self.inodes.forget_all();
+        self.fs.clone().unmount()
+    }
+
+    /// Attributes as the kernel gets them. The root directory's number is the one that the volume gives it.
+    fn attr(&self, inode: &Inode) -> FileAttr {
+        attr::of_inode(inode, self.blksize)
+    }
+
+    /// Attributes for a reply that tells the kernel of an inode.
+    fn hand_out(&self, inode: &Inode) -> Result<(FileAttr, Generation), Refused> {
+        if inode.number() == self.fs.root() {
+            warn!("a name leads to the root directory");
+            return Err(Errno::EIO.into());
+        }
+        self.inodes.hand_out(&self.fs, inode)?;
+        Ok((self.attr(inode), Generation(inode.generation().0.into())))
+    }
+
+    fn lookup(&self, parent: INodeNo, name: &OsStr) -> Result<Option<Inode>, Refused> {
+        Ok(self.fs.lookup(self.inodes.number(parent), name.as_bytes())?)
+    }
+
+    fn set_attributes(&self, ino: INodeNo, size: Option<u64>, change: &SetAttributes) -> Result<Inode, Refused> {
+        if let Some(size) = size {
+            self.fs.set_len(&*self.inodes.used(ino)?, size)?;
+        }
+        let number = self.inodes.number(ino);
+        match *change == SetAttributes::default() {
+            true => Ok(self.fs.inode(number)?),
+            false => Ok(self.fs.set_attributes(number, change)?),
+        }
+    }
+
+    /// What opening a file takes. The kernel has checked permissions; flags of chattr(1) it does not know.
+    fn open(&self, ino: INodeNo, flags: OpenFlags) -> Result<FopenFlags, Refused> {
+        let mut how = FopenFlags::FOPEN_KEEP_CACHE;
+        let writes = flags.acc_mode() != OpenAccMode::O_RDONLY;
+        let truncates = flags.0 & O_TRUNC != 0;
+        if writes || truncates {
+            let attr = self.fs.inode(self.inodes.number(ino))?.attr();
+            let appends = flags.0 & O_APPEND != 0 && !truncates;
+            if attr.contains(InodeAttr::IMMUTABLE) || attr.contains(InodeAttr::APPEND) && !appends {
+                return Err(Errno::EPERM.into());
+            }
+            if attr.contains(InodeAttr::APPEND) {
+                // Writes have to come one by one, and say that they append.
+                how = FopenFlags::FOPEN_DIRECT_IO;
+            }
+        }
+        if truncates {
+            self.fs.set_len(&*self.inodes.used(ino)?, 0)?;
+        }
+        Ok(how)
+    }
+
+    /// Hands the entries of a directory from a position on to `put`, until it says that there is no room for more.
+    fn read_dir(
+        &self,
+        ino: INodeNo,
+        mut position: u64,
+        mut put: impl FnMut(&DirEntry) -> Result<bool, Refused>,
+    ) -> Result<(), Refused> {
+        let dir = self.inodes.number(ino);
+        let mut is_first = true;
+        loop {
+            let DirPage { entries, next } = match self.fs.read_dir_at(dir, position) {
+                // The entries that are there reach the program; the error does with its next call.
+                Err(_) if !is_first => return Ok(()),
+                page => page?,
+            };
+            for entry in &entries {
+                match put(entry) {
+                    Ok(true) => {}
+                    Ok(false) => return Ok(()),
+                    Err(_) if !is_first => return Ok(()),
+                    Err(refused) => return Err(refused),
+                }
+                is_first = false;
+            }
+            match next {
+                Some(next) => position = next,
+                None => return Ok(()),
+            }
+        }
+    }
+
+    /// The type of an entry, as the directory has it or else the inode.
+    fn entry_kind(&self, entry: &DirEntry) -> Result<FileKind, Refused> {
+        match entry.kind() {
+            Some(kind) => Ok(kind),
+            None => Ok(self.fs.inode(entry.inode())?.kind()),
+        }
+    }
+
+    /// Adds an entry with its attributes. `false` if there is no room for it.
+    fn put_plus(&self, reply: &mut ReplyDirectoryPlus, entry: &DirEntry) -> Result<bool, Refused> {
+        let name = OsStr::from_bytes(entry.name());
+        let (attr, generation) = if entry.is_dot() {
+            // These do not count as handed out. The kernel takes number and type from them, and nothing else.
+            let attr = FileAttr {
+                ino: INodeNo(entry.inode().0),
+                kind: fuser::FileType::Directory,
+                ..attr::absent()
+            };
+            (attr, Generation(0))
+        } else {
+            match self
+                .fs
+                .inode(entry.inode())
+                .map_err(Refused::from)
+                .and_then(|inode| self.hand_out(&inode))
+            {
+                Ok(known) => known,
+                // Removed since, or damaged: the name is shown, and whoever wants more than that asks again.
+                Err(_) => {
+                    let kind = entry.kind().map_or(fuser::FileType::RegularFile, attr::file_type);
+                    let attr = FileAttr { kind, ..attr::absent() };
+                    (attr, Generation(0))
+                }
+            }
+        };
+        let is_full = reply.add(attr.ino, entry.next_position(), name, &FOREVER, &attr, generation);
+        if is_full && !entry.is_dot() && attr.ino != INodeNo(0) {
+            self.inodes.forget(attr.ino, 1);
+        }
+        Ok(!is_full)
+    }
+
+    fn ioctl(&self, uid: u32, ino: INodeNo, command: u32, argument: &[u8]) -> Result<Vec<u8>, Refused> {
+        let ioctl = Ioctl::parse(command, argument)?;
+        if matches!(ioctl, Ioctl::Trim { .. }) && uid != 0 {
+            return Err(Errno::EPERM.into());
+        }
+        let answer = ioctl.run(&self.fs, self.inodes.number(ino))?;
+        if let (Ioctl::SetFlags(_), Some(notifier)) = (ioctl, self.notifier.get()) {
+            // The kernel does not know that this changes ctime. It may have forgotten the inode.
+            let _ = notifier.inval_inode(ino, -1, 0);
+        }
+        Ok(answer)
+    }
+
+    fn seek(&self, ino: INodeNo, offset: i64, whence: i32) -> Result<i64, Refused> {
+        const SEEK_DATA: i32 = 3;
+        const SEEK_HOLE: i32 = 4;
+        let file = self.inodes.used(ino)?;
+        let from = u64::try_from(offset).map_err(|_| Errno::ENXIO)?;
+        let found = match whence {
+            SEEK_DATA => self.fs.seek_data(&file, from)?,
+            SEEK_HOLE => self.fs.seek_hole(&file, from)?,
+            _ => return Err(Errno::EINVAL.into()),
+        };
+        // Files are shorter than 2^63 bytes.
+        Ok(found.ok_or(Errno::ENXIO)? as i64)
+    }
+}
+
+/// The file system as fuser wants it.
+#[derive(Debug)]
+pub(super) struct Adapter {
+    shared: Arc<Shared>,
+}
+
+impl Adapter {
+    pub(super) fn new(shared: Arc<Shared>) -> Adapter {
+        Adapter { shared }
+    }
+
+    /// The request's caller makes an inode.
+    fn make(
+        &self,
+        req: &Request,
+        (mode, umask): (u32, u32),
+        make: impl FnOnce(&FileSystem, &NewInode) -> ocfs2_fs::Result<Inode>,
+    ) -> Result<(FileAttr, Generation), Refused> {
+        let new = NewInode {
+            mode,
+            umask,
+            uid: req.uid(),
+            gid: req.gid(),
+            time: None,
+        };
+        let made = make(&self.shared.fs, &new)?;
+        self.shared.hand_out(&made)
+    }
+
+    fn number(&self, ino: INodeNo) -> InodeNo {
+        self.shared.inodes.number(ino)
+    }
+}
+
+/// Answers a request that has no answer but that it is done.
+fn finish(reply: ReplyEmpty, done: Result<(), Refused>) {
+    match done {
+        Ok(()) => reply.ok(),
+        Err(Refused(errno)) => reply.error(errno),
+    }
+}
+
+/// Answers a request that makes the kernel know an inode.
+fn entry(reply: ReplyEntry, known: Result<(FileAttr, Generation), Refused>) {
+    match known {
+        Ok((attr, generation)) => reply.entry(&FOREVER, &attr, generation),
+        Err(Refused(errno)) => reply.error(errno),
+    }
+}
+
+/// Answers a request for a value of an attribute, or for how long it is.
+fn value(reply: ReplyXattr, size: u32, value: Result<Vec<u8>, Refused>) {
+    match value {
+        // Values have at most 64 KiB, lists of names what fits in a few blocks.
+        Ok(value) if size == 0 => reply.size(value.len() as u32),
+        Ok(value) if value.len() > size as usize => reply.error(Errno::ERANGE),
+        Ok(value) => reply.data(&value),
+        Err(Refused(errno)) => reply.error(errno),
+    }
+}
+
+thread_local! {
+    /// Where this thread reads file contents to. It grows to the largest read and stays.
+    static READ_BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+impl Filesystem for Adapter {
+    fn init(&mut self, _req: &Request, config: &mut KernelConfig) -> io::Result<()> {
+        let mut wanted = InitFlags::FUSE_ATOMIC_O_TRUNC
+            | InitFlags::FUSE_DONT_MASK
+            | InitFlags::FUSE_DO_READDIRPLUS
+            | InitFlags::FUSE_READDIRPLUS_AUTO
+            | InitFlags::FUSE_ASYNC_DIO
+            | InitFlags::FUSE_PARALLEL_DIROPS
+            | InitFlags::FUSE_NO_OPENDIR_SUPPORT
+            | InitFlags::FUSE_CACHE_SYMLINKS
+            | InitFlags::FUSE_EXPLICIT_INVAL_DATA
+            | InitFlags::FUSE_HAS_IOCTL_DIR
+            | InitFlags::FUSE_NO_EXPORT_SUPPORT;
+        wanted.set(InitFlags::FUSE_POSIX_ACL, self.shared.acl);
+        wanted.set(InitFlags::FUSE_WRITEBACK_CACHE, self.shared.writeback);
+        let missing = wanted & !config.capabilities();
+        if !missing.is_empty() {
+            debug!("the kernel does without {missing:?}");
+        }
+        // Asked for one by one, as a kernel that lacks one still has the others.
+        for capability in wanted.iter() {
+            let _ = config.add_capabilities(capability);
+        }
+        // A refusal names the most that there can be.
+        if let Err(most) = config.set_max_write(MAX_TRANSFER) {
+            let _ = config.set_max_write(most);
+        }
+        if let Err(most) = config.set_max_readahead(MAX_TRANSFER) {
+            let _ = config.set_max_readahead(most);
+        }
+        let _ = config.set_max_background(MAX_BACKGROUND);
+        let _ = config.set_time_granularity(Duration::from_nanos(1));
+        Ok(())
+    }
+
+    fn lookup(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        match self.shared.lookup(parent, name) {
+            Ok(Some(inode)) => entry(reply, self.shared.hand_out(&inode)),
+            Ok(None) => reply.entry(&FOREVER, &attr::absent(), Generation(0)),
+            Err(Refused(errno)) => reply.error(errno),
+        }
+    }
+
+    fn forget(&self, _req: &Request, ino: INodeNo, lookups: u64) {
+        self.shared.inodes.forget(ino, lookups);
+    }
+
+    fn getattr(&self, _req: &Request, ino: INodeNo, _fh: Option<FileHandle>, reply: ReplyAttr) {
+        match self.shared.fs.inode(self.number(ino)) {
+            Ok(inode) => reply.attr(&FOREVER, &self.shared.attr(&inode)),
+            Err(error) => reply.error(Refused::from(error).0),
+        }
+    }
+
+    fn setattr(
+        &self,
+        _req: &Request,
+        ino: INodeNo,
+        mode: Option<u32>,
+        uid: Option<u32>,
+        gid: Option<u32>,
+        size: Option<u64>,
+        atime: Option<TimeOrNow>,
+        mtime: Option<TimeOrNow>,
+        _ctime: Option<SystemTime>,
+        _fh: Option<FileHandle>,
+        _crtime: Option<SystemTime>,
+        _chgtime: Option<SystemTime>,
+        _bkuptime: Option<SystemTime>,
+        _flags: Option<BsdFileFlags>,
+        reply: ReplyAttr,
+    ) {
+        let change = SetAttributes {
+            mode,
+            uid,
+            gid,
+            atime: atime.map(attr::set_time),
+            mtime: mtime.map(attr::set_time),
+        };
+        match self.shared.set_attributes(ino, size, &change) {
+            Ok(inode) => reply.attr(&FOREVER, &self.shared.attr(&inode)),
+            Err(Refused(errno)) => reply.error(errno),
+        }
+    }
+
+    fn readlink(&self, _req: &Request, ino: INodeNo, reply: ReplyData) {
+        match self.shared.fs.link_target(self.number(ino)) {
+            Ok(target) => reply.data(&target),
+            Err(error) => reply.error(Refused::from(error).0),
+        }
+    }
+
+    fn mknod(&self, req: &Request, parent: INodeNo, name: &OsStr, mode: u32, umask: u32, rdev: u32, reply: ReplyEntry) {
+        let dir = self.number(parent);
+        let (major, minor) = attr::device_parts(rdev);
+        let made = self.make(req, (mode, umask), |fs, new| {
+            // Sixteen bits are the type and the permissions. mknod(2) takes no type for that of a file.
+            let kind = FileKind::from_mode(mode as u16).unwrap_or(FileKind::Regular);
+            fs.make_node(dir, name.as_bytes(), kind, DeviceNumber { major, minor }, new)
+        });
+        entry(reply, made);
+    }
+
+    fn mkdir(&self, req: &Request, parent: INodeNo, name: &OsStr, mode: u32, umask: u32, reply: ReplyEntry) {
+        let dir = self.number(parent);
+        entry(
+            reply,
+            self.make(req, (mode, umask), |fs, new| fs.make_dir(dir, name.as_bytes(), new)),
+        );
+    }
+
+    fn unlink(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        let done = self.shared.fs.unlink(self.number(parent), name.as_bytes());
+        finish(reply, done.map_err(Refused::from));
+    }
+
+    fn rmdir(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        let done = self.shared.fs.rmdir(self.number(parent), name.as_bytes());
+        finish(reply, done.map_err(Refused::from));
+    }
+
+    fn symlink(&self, req: &Request, parent: INodeNo, link_name: &OsStr, target: &Path, reply: ReplyEntry) {
+        let dir = self.number(parent);
+        let target = target.as_os_str().as_bytes();
+        entry(
+            reply,
+            self.make(req, (0o777, 0), |fs, new| {
+                fs.make_symlink(dir, link_name.as_bytes(), target, new)
+            }),
+        );
+    }
+
+    fn rename(
+        &self,
+        _req: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        newparent: INodeNo,
+        newname: &OsStr,
+        flags: RenameFlags,
+        reply: ReplyEmpty,
+    ) {
+        let mode = if flags.is_empty() {
+            RenameMode::Replace
+        } else if flags == RenameFlags::RENAME_NOREPLACE {
+            RenameMode::NoReplace
+        } else if flags == RenameFlags::RENAME_EXCHANGE {
+            RenameMode::Exchange
+        } else {
+            return reply.error(Errno::EINVAL);
+        };
+        let (from, to) = (self.number(parent), self.number(newparent));
+        let done = self
+            .shared
+            .fs
+            .rename_at(from, name.as_bytes(), to, newname.as_bytes(), mode);
+        finish(reply, done.map_err(Refused::from));
+    }
+
+    fn link(&self, _req: &Request, ino: INodeNo, newparent: INodeNo, newname: &OsStr, reply: ReplyEntry) {
+        let linked = self
+            .shared
+            .fs
+            .link(self.number(ino), self.number(newparent), newname.as_bytes());
+        entry(
+            reply,
+            linked
+                .map_err(Refused::from)
+                .and_then(|inode| self.shared.hand_out(&inode)),
+        );
+    }
+
+    fn open(&self, _req: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
+        // The kernel's knowing the inode is what keeps it: a handle would add nothing.
+        match self.shared.open(ino, flags) {
+            Ok(how) => reply.opened(FileHandle(0), how),
+            Err(Refused(errno)) => reply.error(errno),
+        }
+    }
+
+    fn read(
+        &self,
+        _req: &Request,
+        ino: INodeNo,
+        _fh: FileHandle,
+        offset: u64,
+        size: u32,
+        _flags: OpenFlags,
+        _lock_owner: Option<LockOwner>,
+        reply: ReplyData,
+    ) {
+        let size = size as usize;
+        let file = match self.shared.inodes.used(ino) {
+            Ok(file) => file,
+            Err(Refused(errno)) => return reply.error(errno),
+        };
+        READ_BUFFER.with_borrow_mut(|buffer| {
+            if buffer.len() < size {
+                buffer.resize(size, 0);
+            }
+            match self.shared.fs.read_at(&file, offset, &mut buffer[..size]) {
+                Ok(len) => reply.data(&buffer[..len]),
+                Err(error) => reply.error(Refused::from(error).0),
+            }
+        });
+    }
+
+    fn write(
+        &self,
+        _req: &Request,
+        ino: INodeNo,
+        _fh: FileHandle,
+        offset: u64,
+        data: &[u8],
+        write_flags: WriteFlags,
+        flags: OpenFlags,
+        _lock_owner: Option<LockOwner>,
+        reply: ReplyWrite,
+    ) {
+        let appends = flags.0 & O_APPEND != 0 && !write_flags.contains(WriteFlags::FUSE_WRITE_CACHE);
+        let written = self.shared.inodes.used(ino).and_then(|file| {
+            Ok(match appends {
+                true => self.shared.fs.append(&file, data)?.1,
+                false => self.shared.fs.write_at(&file, offset, data)?,
+            })
+        });
+        match written {
+            // No more than the request had.
+            Ok(written) => reply.written(written as u32),
+            Err(Refused(errno)) => reply.error(errno),
+        }
+    }
+
+    fn flush(&self, _req: &Request, _ino: INodeNo, _fh: FileHandle, _lock_owner: LockOwner, reply: ReplyEmpty) {
+        // Nothing waits here for the end of a file's use. Told so once, the kernel never asks again.
+        reply.error(Errno::ENOSYS);
+    }
+
+    fn fsync(&self, _req: &Request, ino: INodeNo, _fh: FileHandle, datasync: bool, reply: ReplyEmpty) {
+        let done = self.shared.inodes.used(ino).and_then(|file| match datasync {
+            true => Ok(self.shared.fs.sync_inode_data(&file)?),
+            false => Ok(self.shared.fs.sync_inode(&file)?),
+        });
+        finish(reply, done);
+    }
+
+    fn opendir(&self, _req: &Request, _ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
+        // Positions in directories need no handle. Told so once, the kernel never asks again, and keeps what it has read
+        // of a directory until something changes there.
+        reply.error(Errno::ENOSYS);
+    }
+
+    fn readdir(&self, _req: &Request, ino: INodeNo, _fh: FileHandle, offset: u64, mut reply: ReplyDirectory) {
+        let listed = self.shared.read_dir(ino, offset, |entry| {
+            let kind = attr::file_type(self.shared.entry_kind(entry)?);
+            let name = OsStr::from_bytes(entry.name());
+            Ok(!reply.add(INodeNo(entry.inode().0), entry.next_position(), kind, name))
+        });
+        match listed {
+            Ok(()) => reply.ok(),
+            Err(Refused(errno)) => reply.error(errno),
+        }
+    }
+
+    fn readdirplus(&self, _req: &Request, ino: INodeNo, _fh: FileHandle, offset: u64, mut reply: ReplyDirectoryPlus) {
+        let listed = self
+            .shared
+            .read_dir(ino, offset, |entry| self.shared.put_plus(&mut reply, entry));
+        match listed {
+            Ok(()) => reply.ok(),
+            Err(Refused(errno)) => reply.error(errno),
+        }
+    }
+
+    fn fsyncdir(&self, _req: &Request, _ino: INodeNo, _fh: FileHandle, _datasync: bool, reply: ReplyEmpty) {
+        finish(reply, self.shared.fs.sync().map_err(Refused::from));
+    }
+
+    fn statfs(&self, _req: &Request, _ino: INodeNo, reply: ReplyStatfs) {
+        match self.shared.fs.statfs() {
+            Ok(stats) => reply.statfs(
+                stats.blocks,
+                stats.free_blocks,
+                stats.free_blocks,
+                stats.files,
+                stats.free_files,
+                stats.block_size,
+                stats.name_max,
+                stats.block_size,
+            ),
+            Err(error) => reply.error(Refused::from(error).0),
+        }
+    }
+
+    fn setxattr(
+        &self,
+        _req: &Request,
+        ino: INodeNo,
+        name: &OsStr,
+        value: &[u8],
+        flags: i32,
+        _position: u32,
+        reply: ReplyEmpty,
+    ) {
+        const XATTR_CREATE: i32 = 1;
+        const XATTR_REPLACE: i32 = 2;
+        let mode = match flags {
+            0 => XattrMode::Set,
+            XATTR_CREATE => XattrMode::Create,
+            XATTR_REPLACE => XattrMode::Replace,
+            _ => return reply.error(Errno::EINVAL),
+        };
+        let done = self.shared.fs.set_xattr(self.number(ino), name.as_bytes(), value, mode);
+        finish(reply, done.map_err(Refused::from));
+    }
+
+    fn getxattr(&self, _req: &Request, ino: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
+        let found = self.shared.fs.xattr(self.number(ino), name.as_bytes());
+        value(reply, size, found.map_err(Refused::from));
+    }
+
+    fn listxattr(&self, _req: &Request, ino: INodeNo, size: u32, reply: ReplyXattr) {
+        let names = self.shared.fs.xattr_names(self.number(ino)).map(|names| {
+            let mut list = Vec::new();
+            for name in names {
+                list.extend_from_slice(&name);
+                list.push(0);
+            }
+            list
+        });
+        value(reply, size, names.map_err(Refused::from));
+    }
+
+    fn removexattr(&self, _req: &Request, ino: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        let done = self.shared.fs.remove_xattr(self.number(ino), name.as_bytes());
+        finish(reply, done.map_err(Refused::from));
+    }
+
+    fn create(
+        &self,
+        req: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        mode: u32,
+        umask: u32,
+        _flags: i32,
+        reply: ReplyCreate,
+    ) {
+        let dir = self.number(parent);
+        match self.make(req, (mode, umask), |fs, new| fs.create_file(dir, name.as_bytes(), new)) {
+            Ok((attr, generation)) => {
+                let how = FopenFlags::FOPEN_KEEP_CACHE;
+                reply.created(&FOREVER, &attr, generation, FileHandle(0), how);
+            }
+            Err(Refused(errno)) => reply.error(errno),
+        }
+    }
+
+    fn ioctl(
+        &self,
+        req: &Request,
+        ino: INodeNo,
+        _fh: FileHandle,
+        _flags: IoctlFlags,
+        cmd: u32,
+        in_data: &[u8],
+        _out_size: u32,
+        reply: ReplyIoctl,
+    ) {
+        match self.shared.ioctl(req.uid(), ino, cmd, in_data) {
+            Ok(answer) => reply.ioctl(0, &answer),
+            Err(Refused(errno)) => reply.error(errno),
+        }
+    }
+
+    fn fallocate(
+        &self,
+        _req: &Request,
+        ino: INodeNo,
+        _fh: FileHandle,
+        offset: u64,
+        length: u64,
+        mode: i32,
+        reply: ReplyEmpty,
+    ) {
+        let done = self.shared.inodes.used(ino).and_then(|file| {
+            let mode = AllocateMode::from_flags(mode as u32).ok_or(Errno::EOPNOTSUPP)?;
+            let end = offset.checked_add(length).ok_or(Errno::EFBIG)?;
+            Ok(self.shared.fs.allocate(&file, offset..end, mode)?)
+        });
+        finish(reply, done);
+    }
+
+    fn lseek(&self, _req: &Request, ino: INodeNo, _fh: FileHandle, offset: i64, whence: i32, reply: ReplyLseek) {
+        match self.shared.seek(ino, offset, whence) {
+            Ok(offset) => reply.offset(offset),
+            Err(Refused(errno)) => reply.error(errno),
+        }
+    }
+
+    fn copy_file_range(
+        &self,
+        _req: &Request,
+        ino_in: INodeNo,
+        _fh_in: FileHandle,
+        offset_in: u64,
+        ino_out: INodeNo,
+        _fh_out: FileHandle,
+        offset_out: u64,
+        len: u64,
+        _flags: CopyFileRangeFlags,
+        reply: ReplyWrite,
+    ) {
+        let copied = self.shared.inodes.used(ino_in).and_then(|from| {
+            let to = self.shared.inodes.used(ino_out)?;
+            // The reply counts with 32 bits; whole clusters of them can be shared.
+            let len = len.min(1 << 31);
+            Ok(self.shared.fs.copy_range(&from, offset_in, &to, offset_out, len)?)
+        });
+        match copied {
+            Ok(copied) => reply.written(copied as u32),
+            Err(Refused(errno)) => reply.error(errno),
+        }
+    }
+}
