@@ -73,10 +73,7 @@ impl World {
     }
 
     pub(super) fn pick(&self, n: u32, want: impl Fn(&Node) -> bool) -> Option<Place> {
-        let mut places = self.tree.places();
-        places.retain(|place| want(self.tree.node(place.node)));
-        let count = places.len();
-        (count > 0).then(|| places.swap_remove(n as usize % count))
+        self.tree.pick(n as usize, &want)
     }
 
     pub(super) fn pick_file(&self, n: u32) -> Option<Place> {
@@ -86,13 +83,12 @@ impl World {
     /// A place for a new name, which may be taken.
     pub(super) fn place(&self, n: u32, name: u32) -> NewPlace {
         // Four directories deep at most, one in five names in the root.
-        let dirs = self.tree.places().into_iter();
-        let mut dirs: Vec<(Vec<u8>, NodeId)> = dirs
-            .filter(|place| {
-                self.tree.node(place.node).is_dir() && place.path.iter().filter(|&&b| b == b'/').count() < 5
-            })
-            .map(|place| (place.path, place.node))
-            .collect();
+        let mut dirs: Vec<(Vec<u8>, NodeId)> = Vec::new();
+        self.tree.walk(&mut |spot| {
+            if self.tree.node(spot.node).is_dir() && spot.above.iter().filter(|&&b| b == b'/').count() < 4 {
+                dirs.push((spot.path(), spot.node));
+            }
+        });
         dirs.push((self.tree.root.clone(), 0));
         let root = dirs.len() - 1;
         let at = if n.is_multiple_of(5) {

@@ -71,6 +71,31 @@ pub(crate) struct Place {
     pub(crate) node: NodeId,
 }
 
+/// A [`Place`] on the way of a walk.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Spot<'w, 't> {
+    /// Path of the directory.
+    pub(crate) above: &'w [u8],
+    dir: NodeId,
+    name: &'t [u8],
+    pub(crate) node: NodeId,
+}
+
+impl Spot<'_, '_> {
+    pub(crate) fn path(&self) -> Vec<u8> {
+        [self.above, b"/", self.name].concat()
+    }
+
+    fn place(&self) -> Place {
+        Place {
+            path: self.path(),
+            dir: self.dir,
+            name: self.name.to_vec(),
+            node: self.node,
+        }
+    }
+}
+
 impl Tree {
     /// An empty tree below a directory of the volume.
     pub(crate) fn below(path: &str) -> Tree {
@@ -86,6 +111,23 @@ impl Tree {
         &self.nodes[&id]
     }
 
+    /// The `n`-th of the places whose nodes are wanted, counted round and round.
+    pub(crate) fn pick(&self, n: usize, want: &dyn Fn(&Node) -> bool) -> Option<Place> {
+        let mut count = 0;
+        self.walk(&mut |spot| count += usize::from(want(self.node(spot.node))));
+        let mut left = n.checked_rem(count)?;
+        let mut found = None;
+        self.walk(&mut |spot| {
+            if want(self.node(spot.node)) {
+                if left == 0 && found.is_none() {
+                    found = Some(spot.place());
+                }
+                left = left.saturating_sub(1);
+            }
+        });
+        found
+    }
+
     pub(crate) fn node_mut(&mut self, id: NodeId) -> &mut Node {
         self.nodes.get_mut(&id).expect("the node is there")
     }
@@ -93,22 +135,27 @@ impl Tree {
     /// Every name below the root, in a fixed order, parents before children.
     pub(crate) fn places(&self) -> Vec<Place> {
         let mut found = Vec::new();
+        self.walk(&mut |spot| found.push(spot.place()));
+        found
+    }
+
+    /// As [`places`](Self::places), without a copy of each name and path.
+    pub(crate) fn walk<'t>(&'t self, visit: &mut dyn FnMut(Spot<'_, 't>)) {
         let mut todo = vec![(0, self.root.clone())];
         while let Some((dir, at)) = todo.pop() {
             for (name, &node) in self.node(dir).dir().expect("only directories are listed") {
-                let path = [at.as_slice(), b"/", name].concat();
-                if self.node(node).is_dir() {
-                    todo.push((node, path.clone()));
-                }
-                found.push(Place {
-                    path,
+                let spot = Spot {
+                    above: &at,
                     dir,
-                    name: name.clone(),
+                    name,
                     node,
-                });
+                };
+                if self.node(node).is_dir() {
+                    todo.push((node, spot.path()));
+                }
+                visit(spot);
             }
         }
-        found
     }
 
     pub(crate) fn names_mut(&mut self, dir: NodeId) -> &mut BTreeMap<Vec<u8>, NodeId> {
