@@ -48,7 +48,7 @@ pub(crate) fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
 /// The command line of the whole suite.
 pub(crate) fn suite() -> Command {
     Command::new(SUITE)
-        .about("Work with OCFS2 volumes, on devices and in image files, without mounting them")
+        .about("Work with OCFS2 volumes, on devices and in image files, mounted or not")
         .version(env!("CARGO_PKG_VERSION"))
         .propagate_version(true)
         .infer_long_args(true)

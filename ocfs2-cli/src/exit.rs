@@ -15,6 +15,11 @@ impl Exit {
     pub(crate) const FAILED: Self = Self(1);
     /// The command line makes no sense; nothing was done.
     pub(crate) const USAGE: Self = Self(2);
+
+    /// A status with a meaning of a command's own.
+    pub(crate) const fn of(status: u8) -> Self {
+        Self(status)
+    }
 }
 
 impl From<u8> for Exit {
@@ -26,5 +31,11 @@ impl From<u8> for Exit {
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
         Self::from(exit.0)
+    }
+}
+
+impl From<Exit> for i32 {
+    fn from(exit: Exit) -> Self {
+        exit.0.into()
     }
 }

@@ -13,7 +13,6 @@ mod dispatch;
 mod edit;
 mod exit;
 mod extract;
-#[allow(dead_code, reason = "waits for the command that uses it")]
 mod fuse;
 mod import;
 mod live;

@@ -61,6 +61,11 @@ impl Ui {
         }
     }
 
+    /// What this command was called as.
+    pub(crate) fn program(&self) -> &str {
+        &self.program
+    }
+
     /// True when the result must be a JSON document.
     pub(crate) fn is_json(&self) -> bool {
         self.json

@@ -58,7 +58,7 @@ impl Run for Args {
     fn run(self, ui: &mut Ui) -> anyhow::Result<Exit> {
         let target = target(&self.dir)?;
         let mut links = Vec::new();
-        for name in COMMANDS.iter().filter_map(|entry| entry.traditional) {
+        for name in COMMANDS.iter().flat_map(|entry| entry.traditional) {
             let action = self.plan(&self.dir.join(name.program), &target)?;
             links.push(Link {
                 name: name.program,

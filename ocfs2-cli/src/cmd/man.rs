@@ -37,7 +37,7 @@ impl Run for Args {
                     "1",
                 )?;
             }
-            if let Some(name) = entry.traditional {
+            for name in entry.traditional {
                 self.page(name.command(entry), name.section)?;
             }
         }

@@ -22,6 +22,7 @@ mod ls;
 mod man;
 mod mkdir;
 mod mkfs;
+mod mount;
 mod mounted;
 mod mv;
 mod o2info;
@@ -32,6 +33,7 @@ mod stat;
 mod touch;
 mod tree;
 mod truncate;
+mod umount;
 mod xattr;
 
 use std::ffi::OsStr;
@@ -58,6 +60,16 @@ pub(crate) struct Traditional {
 }
 
 impl Traditional {
+    /// A program with its manual page in section 8, for the administrator.
+    const fn admin(program: &'static str) -> Self {
+        Self { program, section: "8" }
+    }
+
+    /// A program with its manual page in section 1, for everybody.
+    const fn user(program: &'static str) -> Self {
+        Self { program, section: "1" }
+    }
+
     /// The command line when called by this name.
     pub(crate) fn command(&self, entry: &Entry) -> Command {
         let mut command = (entry.build)();
@@ -83,8 +95,8 @@ impl Traditional {
 pub(crate) struct Entry {
     /// Its name in `ocfs2 VERB`.
     pub(crate) verb: &'static str,
-    /// Its name as a program of its own.
-    pub(crate) traditional: Option<Traditional>,
+    /// Its names as a program of its own.
+    pub(crate) traditional: &'static [Traditional],
     /// Exit status after a command line that makes no sense.
     pub(crate) usage_exit: Exit,
     /// Runs it.
@@ -97,7 +109,7 @@ impl Entry {
     const fn new<R: Run>(verb: &'static str) -> Self {
         Self {
             verb,
-            traditional: None,
+            traditional: &[],
             usage_exit: Exit::USAGE,
             run: run::<R>,
             build: R::command,
@@ -105,9 +117,9 @@ impl Entry {
         }
     }
 
-    /// Makes the command known as a program of its own, with its manual page in `section`.
-    const fn known_as(mut self, program: &'static str, section: &'static str) -> Self {
-        self.traditional = Some(Traditional { program, section });
+    /// Makes the command known as a program of its own, under each of these names.
+    const fn known_as(mut self, names: &'static [Traditional]) -> Self {
+        self.traditional = names;
         self
     }
 
@@ -143,7 +155,9 @@ pub(crate) fn find(verb: &str) -> Option<&'static Entry> {
 
 /// The command that has `program` as its traditional name.
 pub(crate) fn find_program(program: &OsStr) -> Option<(&'static Entry, Traditional)> {
-    let mut named = COMMANDS.iter().filter_map(|entry| Some((entry, entry.traditional?)));
+    let mut named = COMMANDS
+        .iter()
+        .flat_map(|entry| entry.traditional.iter().map(move |name| (entry, *name)));
     named.find(|(_, name)| program == name.program)
 }
 
@@ -172,15 +186,24 @@ pub(crate) static COMMANDS: &[Entry] = &[
     Entry::new::<du::Args>("du"),
     Entry::new::<df::Args>("df"),
     Entry::new::<mkfs::Args>("mkfs")
-        .known_as("mkfs.ocfs2", "8")
+        .known_as(&[Traditional::admin("mkfs.ocfs2")])
         .usage_exit(Exit::FAILED),
     Entry::new::<o2info::Args>("o2info")
-        .known_as("o2info", "1")
+        .known_as(&[Traditional::user("o2info")])
         .usage_exit(Exit::FAILED),
     Entry::new::<mounted::Args>("mounted")
-        .known_as("mounted.ocfs2", "8")
+        .known_as(&[Traditional::admin("mounted.ocfs2")])
         .usage_exit(Exit::FAILED),
-    Entry::new::<debugfs::Args>("debugfs").known_as("debugfs.ocfs2", "8"),
+    Entry::new::<mount::Args>("mount")
+        .known_as(&[
+            Traditional::admin("mount.ocfs2"),
+            Traditional::admin("mount.fuse.ocfs2"),
+        ])
+        .usage_exit(Exit::FAILED),
+    Entry::new::<umount::Args>("umount")
+        .known_as(&[Traditional::admin("umount.fuse.ocfs2")])
+        .usage_exit(Exit::FAILED),
+    Entry::new::<debugfs::Args>("debugfs").known_as(&[Traditional::admin("debugfs.ocfs2")]),
     Entry::new::<links::Args>("links"),
     Entry::new::<man::Args>("man").hidden(),
     Entry::new::<completions::Args>("completions").hidden(),
@@ -196,7 +219,7 @@ mod tests {
     fn every_command_line_is_consistent_under_each_of_its_names() {
         crate::dispatch::suite().debug_assert();
         for entry in COMMANDS {
-            if let Some(name) = entry.traditional {
+            for name in entry.traditional {
                 name.command(entry).debug_assert();
             }
         }
@@ -205,11 +228,12 @@ mod tests {
     #[test]
     fn no_two_commands_share_a_name() {
         let names = COMMANDS.iter().flat_map(|entry| {
-            let program = entry.traditional.map(|name| name.program);
-            [Some(entry.verb), program.filter(|&program| program != entry.verb)]
+            let programs = entry.traditional.iter().map(|name| name.program);
+            // o2info has no other name.
+            programs.filter(|&program| program != entry.verb).chain([entry.verb])
         });
         let mut seen = BTreeSet::new();
-        for name in names.flatten() {
+        for name in names {
             assert!(seen.insert(name), "{name} appears twice");
         }
     }

@@ -186,7 +186,7 @@ impl Args {
 }
 
 /// The block devices of this machine, as the kernel lists them.
-fn block_devices() -> anyhow::Result<Vec<PathBuf>> {
+pub(crate) fn block_devices() -> std::io::Result<Vec<PathBuf>> {
     let table = fs::read_to_string("/proc/partitions")?;
     let names = table.lines().skip(2).filter_map(|line| line.split_whitespace().nth(3));
     Ok(names.map(|name| Path::new("/dev").join(name)).collect())

@@ -149,6 +149,11 @@ pub(crate) struct Unmounter {
 }
 
 impl Unmounter {
+    /// For a directory whose session is not of this process, or has crashed.
+    pub(crate) fn of(dir: &Path) -> Self {
+        Unmounter { dir: dir.to_owned() }
+    }
+
     /// Unmounts lazily: the directory is empty at once for everybody who comes, and the session ends when the last open
     /// file is closed and the last process has left.
     ///

@@ -13,6 +13,9 @@ const NAMES: &[(&str, i32)] = &[
     ("o2info", 1),
     ("mounted.ocfs2", 1),
     ("debugfs.ocfs2", 2),
+    ("mount.ocfs2", 1),
+    ("mount.fuse.ocfs2", 1),
+    ("umount.fuse.ocfs2", 1),
 ];
 
 fn links(options: &[&str], dir: &Path) -> Said {
