@@ -198,11 +198,17 @@ impl Bed {
         let image = dir.path().join("volume");
         self.save(&image);
         // It stops behind the replay of a journal and goes on when it is called again.
-        for _ in 0..2 {
-            ocfs2_testkit::tools::reference("fsck.ocfs2")
-                .arg("-fy")
-                .arg(&image)
-                .run();
+        let recover = || {
+            let fsck = ocfs2_testkit::tools::reference("fsck.ocfs2");
+            fsck.arg("-fy").arg(&image).run().stdout
+        };
+        let said = recover() + &recover();
+        if said.contains("INODE_ORPHANED") {
+            // It deletes orphans, but not the clusters of their attributes and indexes.
+            let left = fsck(&image);
+            let is_leak = |problem: &String| problem == "CLUSTER_ALLOC_BIT";
+            assert!(left.problems.iter().all(is_leak), "{}", left.output);
+            recover();
         }
         fsck_clean(&image);
     }
