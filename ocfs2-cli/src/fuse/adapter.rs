@@ -40,6 +40,8 @@ const O_TRUNC: i32 = 0o1000;
 #[derive(Debug)]
 pub(super) struct Shared {
     fs: FileSystem,
+    /// For those whose changes of contents leave set-user-ID and set-group-ID bits alone.
+    keeping: FileSystem,
     inodes: Inodes,
     notifier: OnceLock<Notifier>,
     blksize: u32,
@@ -55,6 +57,7 @@ impl Shared {
             blksize: 1 << fs.geometry().cluster_size_bits,
             acl: options.acl,
             writeback: options.writeback && !options.read_only,
+            keeping: fs.keeping_privileges(),
             fs,
         }
     }
@@ -72,6 +75,15 @@ impl Shared {
     pub(super) fn end(&self) -> ocfs2_fs::Result<()> {
         self.inodes.forget_all();
         self.fs.clone().unmount()
+    }
+
+    /// The file system for changes of contents by the caller of a request. Whether it may set set-user-ID bits is told
+    /// with writes only; elsewhere root is taken for whoever may.
+    fn for_caller(&self, req: &Request) -> &FileSystem {
+        match req.uid() {
+            0 => &self.keeping,
+            _ => &self.fs,
+        }
     }
 
     /// Attributes as the kernel gets them. The root directory's number is the one that the volume gives it.
@@ -93,9 +105,15 @@ impl Shared {
         Ok(self.fs.lookup(self.inodes.number(parent), name.as_bytes())?)
     }
 
-    fn set_attributes(&self, ino: INodeNo, size: Option<u64>, change: &SetAttributes) -> Result<Inode, Refused> {
+    fn set_attributes(
+        &self,
+        req: &Request,
+        ino: INodeNo,
+        size: Option<u64>,
+        change: &SetAttributes,
+    ) -> Result<Inode, Refused> {
         if let Some(size) = size {
-            self.fs.set_len(&*self.inodes.used(ino)?, size)?;
+            self.for_caller(req).set_len(&*self.inodes.used(ino)?, size)?;
         }
         let number = self.inodes.number(ino);
         match *change == SetAttributes::default() {
@@ -105,7 +123,7 @@ impl Shared {
     }
 
     /// What opening a file takes. The kernel has checked permissions; flags of chattr(1) it does not know.
-    fn open(&self, ino: INodeNo, flags: OpenFlags) -> Result<FopenFlags, Refused> {
+    fn open(&self, req: &Request, ino: INodeNo, flags: OpenFlags) -> Result<FopenFlags, Refused> {
         let mut how = FopenFlags::FOPEN_KEEP_CACHE;
         let writes = flags.acc_mode() != OpenAccMode::O_RDONLY;
         let truncates = flags.0 & O_TRUNC != 0;
@@ -121,7 +139,7 @@ impl Shared {
             }
         }
         if truncates {
-            self.fs.set_len(&*self.inodes.used(ino)?, 0)?;
+            self.for_caller(req).set_len(&*self.inodes.used(ino)?, 0)?;
         }
         Ok(how)
     }
@@ -304,6 +322,7 @@ impl Filesystem for Adapter {
             | InitFlags::FUSE_NO_OPENDIR_SUPPORT
             | InitFlags::FUSE_CACHE_SYMLINKS
             | InitFlags::FUSE_EXPLICIT_INVAL_DATA
+            | InitFlags::FUSE_HANDLE_KILLPRIV_V2
             | InitFlags::FUSE_HAS_IOCTL_DIR
             | InitFlags::FUSE_NO_EXPORT_SUPPORT;
         wanted.set(InitFlags::FUSE_POSIX_ACL, self.shared.acl);
@@ -349,7 +368,7 @@ impl Filesystem for Adapter {
 
     fn setattr(
         &self,
-        _req: &Request,
+        req: &Request,
         ino: INodeNo,
         mode: Option<u32>,
         uid: Option<u32>,
@@ -372,7 +391,7 @@ impl Filesystem for Adapter {
             atime: atime.map(attr::set_time),
             mtime: mtime.map(attr::set_time),
         };
-        match self.shared.set_attributes(ino, size, &change) {
+        match self.shared.set_attributes(req, ino, size, &change) {
             Ok(inode) => reply.attr(&FOREVER, &self.shared.attr(&inode)),
             Err(Refused(errno)) => reply.error(errno),
         }
@@ -465,9 +484,9 @@ impl Filesystem for Adapter {
         );
     }
 
-    fn open(&self, _req: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
+    fn open(&self, req: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
         // The kernel's knowing the inode is what keeps it: a handle would add nothing.
-        match self.shared.open(ino, flags) {
+        match self.shared.open(req, ino, flags) {
             Ok(how) => reply.opened(FileHandle(0), how),
             Err(Refused(errno)) => reply.error(errno),
         }
@@ -514,9 +533,13 @@ impl Filesystem for Adapter {
     ) {
         let appends = flags.0 & O_APPEND != 0 && !write_flags.contains(WriteFlags::FUSE_WRITE_CACHE);
         let written = self.shared.inodes.used(ino).and_then(|file| {
+            let fs = match write_flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID) {
+                true => &self.shared.fs,
+                false => &self.shared.keeping,
+            };
             Ok(match appends {
-                true => self.shared.fs.append(&file, data)?.1,
-                false => self.shared.fs.write_at(&file, offset, data)?,
+                true => fs.append(&file, data)?.1,
+                false => fs.write_at(&file, offset, data)?,
             })
         });
         match written {
@@ -670,7 +693,7 @@ impl Filesystem for Adapter {
 
     fn fallocate(
         &self,
-        _req: &Request,
+        req: &Request,
         ino: INodeNo,
         _fh: FileHandle,
         offset: u64,
@@ -681,7 +704,7 @@ impl Filesystem for Adapter {
         let done = self.shared.inodes.used(ino).and_then(|file| {
             let mode = AllocateMode::from_flags(mode as u32).ok_or(Errno::EOPNOTSUPP)?;
             let end = offset.checked_add(length).ok_or(Errno::EFBIG)?;
-            Ok(self.shared.fs.allocate(&file, offset..end, mode)?)
+            Ok(self.shared.for_caller(req).allocate(&file, offset..end, mode)?)
         });
         finish(reply, done);
     }
@@ -695,7 +718,7 @@ impl Filesystem for Adapter {
 
     fn copy_file_range(
         &self,
-        _req: &Request,
+        req: &Request,
         ino_in: INodeNo,
         _fh_in: FileHandle,
         offset_in: u64,
@@ -710,7 +733,10 @@ impl Filesystem for Adapter {
             let to = self.shared.inodes.used(ino_out)?;
             // The reply counts with 32 bits; whole clusters of them can be shared.
             let len = len.min(1 << 31);
-            Ok(self.shared.fs.copy_range(&from, offset_in, &to, offset_out, len)?)
+            Ok(self
+                .shared
+                .for_caller(req)
+                .copy_range(&from, offset_in, &to, offset_out, len)?)
         });
         match copied {
             Ok(copied) => reply.written(copied as u32),

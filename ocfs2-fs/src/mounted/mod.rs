@@ -74,6 +74,8 @@ use crate::system::SystemFiles;
 #[derive(Clone, Debug)]
 pub struct FileSystem {
     core: Arc<Core>,
+    /// Of those for whom this handle is used.
+    privileges: data::Privileges,
 }
 
 /// What everything in a mounted file system shares.
@@ -206,6 +208,23 @@ impl fmt::Debug for Core {
 }
 
 impl FileSystem {
+    fn new(core: Core) -> FileSystem {
+        FileSystem {
+            core: Arc::new(core),
+            privileges: data::Privileges::default(),
+        }
+    }
+
+    /// The same file system for somebody who may set set-user-ID and set-group-ID on any file (`CAP_FSETID`): changes of
+    /// contents leave these bits as they are. Everybody else's take them away.
+    #[must_use]
+    pub fn keeping_privileges(&self) -> FileSystem {
+        FileSystem {
+            privileges: data::Privileges::Keep,
+            ..self.clone()
+        }
+    }
+
     /// Sizes and features.
     pub fn geometry(&self) -> &Geometry {
         self.core.geometry()

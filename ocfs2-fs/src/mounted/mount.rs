@@ -103,7 +103,7 @@ impl FileSystem {
         };
         core.recover(&crashed)?;
         core.empty_orphan_dirs();
-        Ok(FileSystem { core: Arc::new(core) })
+        Ok(FileSystem::new(core))
     }
 
     fn mount_read_only(
@@ -133,7 +133,7 @@ impl FileSystem {
             next_generation: AtomicU32::new(0),
             space: Mutex::default(),
         };
-        Ok(FileSystem { core: Arc::new(core) })
+        Ok(FileSystem::new(core))
     }
 
     /// Makes everything durable that has been done so far.

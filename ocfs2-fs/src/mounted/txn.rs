@@ -16,6 +16,7 @@ use ocfs2_journal::{CheckAt, Handle, Tid};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use super::Core;
+use super::data::Privileges;
 use super::space::{SpaceGrant, TxnSpace};
 use crate::error::Result;
 use crate::inode::Timestamp;
@@ -65,22 +66,29 @@ pub(crate) struct Txn<'t> {
     core: &'t Core,
     handle: Handle<'t>,
     now: Timestamp,
+    privileges: Privileges,
     /// See [`tree::prepare`](super::tree::prepare).
     has_prepared_tree: bool,
     pub(super) space: TxnSpace<'t>,
 }
 
 impl<'t> Txn<'t> {
-    pub(super) fn new(core: &'t Core, handle: Handle<'t>, space: &'t SpaceGrant) -> Txn<'t> {
+    pub(super) fn new(core: &'t Core, handle: Handle<'t>, space: &'t SpaceGrant, privileges: Privileges) -> Txn<'t> {
         let now = core.now();
         let space = TxnSpace::new(core, space);
         Txn {
             core,
             handle,
             now,
+            privileges,
             has_prepared_tree: false,
             space,
         }
+    }
+
+    /// What its changes of contents do to set-user-ID and set-group-ID.
+    pub(super) fn privileges(&self) -> Privileges {
+        self.privileges
     }
 
     /// Whether the transaction makes one change of a tree that was [prepared](super::tree::prepare) for it.

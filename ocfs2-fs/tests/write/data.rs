@@ -442,6 +442,32 @@ fn writing_takes_set_user_id_away() {
 }
 
 #[test]
+fn set_user_id_stays_when_those_who_may_set_it_change_the_contents() {
+    let bed = Bed::new(small());
+    let all = bed.mount();
+    let inode = all
+        .create_file(all.root(), b"suid", &NewInode::with_mode(0o6755))
+        .unwrap();
+    let file = all.use_inode(&inode).unwrap();
+    let mode = || all.inode(file.inode()).unwrap().mode() & 0o7777;
+    let fs = all.keeping_privileges();
+    let bytes = pattern(3, 1 << 16);
+    write_all(&fs, &file, 0, b"inline");
+    write_all(&fs, &file, 0, &bytes);
+    // In place, when the times are due and when they are not.
+    write_all(&fs, &file, 0, &bytes);
+    write_all(&fs, &file, 0, &bytes);
+    fs.append(&file, b"end").unwrap();
+    fs.allocate(&file, 0..4096, AllocateMode::PunchHole).unwrap();
+    fs.allocate(&file, 0..1 << 18, AllocateMode::Extend).unwrap();
+    fs.set_len(&file, 1 << 19).unwrap();
+    fs.set_len(&file, 5).unwrap();
+    assert_eq!(mode(), 0o6755);
+    all.set_len(&file, 4).unwrap();
+    assert_eq!(mode(), 0o755);
+}
+
+#[test]
 fn what_was_synced_survives_a_crash() {
     for &shape in SHAPES {
         let bed = Bed::new(shape);

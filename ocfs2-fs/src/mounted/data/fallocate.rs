@@ -147,6 +147,7 @@ fn punch(locks: &mut LockSet<'_>, number: InodeNo, start: u64, end: u64) -> Resu
     zero_ends(locks, number, start, end)?;
     let whole = whole_clusters(locks.core(), start, end);
     let clusters = whole.end.saturating_sub(whole.start);
+    let privileges = locks.privileges;
     // Both are bounded by the largest size of a file.
     release(
         locks,
@@ -154,7 +155,7 @@ fn punch(locks: &mut LockSet<'_>, number: InodeNo, start: u64, end: u64) -> Resu
         whole.start as u32,
         clusters as u32,
         &mut |dinode, now| {
-            times::modified(dinode, now);
+            times::modified(dinode, now, privileges);
         },
     )
 }
@@ -306,13 +307,13 @@ fn add_unwritten(locks: &mut LockSet<'_>, inode: &Inode, cpos: u32, wanted: u32,
     }
     let bytes = core.geometry().clusters_to_bytes(got) as i64;
     txn.charge(inode.uid(), inode.gid(), Charge { bytes, inodes: 0 })?;
-    let now = txn.now();
+    let (now, privileges) = (txn.now(), txn.privileges());
     let reached = size.min(core.geometry().clusters_to_bytes(cpos + got));
     let dinode = txn.dinode(number)?;
     if dinode.i_size.get() < reached {
         dinode.i_size.set(reached);
     }
-    times::modified(dinode, now);
+    times::modified(dinode, now, privileges);
     txn.commit()?;
     if let Some(ready) = ready {
         ready.end(locks)?;

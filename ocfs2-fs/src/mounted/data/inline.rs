@@ -48,7 +48,7 @@ pub(crate) fn write(locks: &mut LockSet<'_>, inode: &Inode, offset: u64, payload
     let room = capacity(inode, locks.core().geometry());
     let was_inline = is_inline(inode);
     let mut txn = locks.begin(1)?;
-    let now = txn.now();
+    let (now, privileges) = (txn.now(), txn.privileges());
     let dinode = txn.dinode(inode.number())?;
     if !was_inline {
         contents_area(dinode).fill(0);
@@ -61,7 +61,7 @@ pub(crate) fn write(locks: &mut LockSet<'_>, inode: &Inode, offset: u64, payload
     if dinode.i_size.get() < end {
         dinode.i_size.set(end);
     }
-    times::modified(dinode, now);
+    times::modified(dinode, now, privileges);
     txn.commit()?;
     Ok(())
 }
@@ -73,14 +73,14 @@ pub(crate) fn write(locks: &mut LockSet<'_>, inode: &Inode, offset: u64, payload
 pub(crate) fn zero(locks: &mut LockSet<'_>, inode: &Inode, start: u64, end: u64, size: u64) -> Result<()> {
     let room = capacity(inode, locks.core().geometry());
     let mut txn = locks.begin(1)?;
-    let now = txn.now();
+    let (now, privileges) = (txn.now(), txn.privileges());
     let dinode = txn.dinode(inode.number())?;
     let (start, end) = (start.min(room) as usize, end.min(room) as usize);
     if start < end {
         dinode.inline_data_mut().id_data[start..end].fill(0);
     }
     dinode.i_size.set(size);
-    times::modified(dinode, now);
+    times::modified(dinode, now, privileges);
     txn.commit()?;
     Ok(())
 }

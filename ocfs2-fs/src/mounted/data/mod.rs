@@ -36,18 +36,20 @@ use ocfs2_format::{FileKind, Generation, Geometry, InodeAttr, InodeNo};
 pub use fallocate::AllocateMode;
 pub use map::{ExtentInfo, ExtentPlace};
 
-pub(crate) use times::{accessed, modified};
+pub(crate) use times::{Privileges, accessed, modified};
 pub(crate) use truncate::truncate;
 
 use super::{InodeUse, Level, LockSet};
 use crate::error::{Error, Result};
 use crate::inode::Inode;
 
-/// An inode for as long as it lives: its number may be given to another one after that.
+/// An inode for as long as it lives: its number may be given to another one after that. And who asks for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct FileId {
     pub(crate) inode: InodeNo,
     pub(crate) generation: Generation,
+    /// Of whoever changes the file.
+    pub(crate) privileges: Privileges,
 }
 
 impl FileId {
@@ -56,6 +58,7 @@ impl FileId {
     /// # Errors
     /// [`Error::Stale`], [`Error::WrongKind`] for anything but a regular file, [`Error::Lock`], [`Error::Corrupt`].
     pub(crate) fn lock(self, locks: &mut LockSet<'_>, level: Level) -> Result<Inode> {
+        locks.privileges = self.privileges;
         locks.read_write(self.inode, self.generation, level)?;
         let inode = locks.inode(self.inode, level)?;
         if inode.generation() != self.generation {
@@ -71,6 +74,7 @@ impl From<&InodeUse> for FileId {
         FileId {
             inode: used.inode(),
             generation: used.generation(),
+            privileges: Privileges::default(),
         }
     }
 }

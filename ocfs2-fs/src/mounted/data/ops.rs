@@ -27,7 +27,7 @@ impl FileSystem {
     /// # Errors
     /// As [`read_at`](Self::read_at).
     pub fn read_vectored_at(&self, file: &InodeUse, offset: u64, bufs: &mut [IoSliceMut<'_>]) -> Result<usize> {
-        read::read_at(&self.core, file.into(), offset, bufs)
+        read::read_at(&self.core, self.file(file), offset, bufs)
     }
 
     /// Writes to a file at `offset`, and makes it longer if need be. Returns how many bytes were written: fewer than asked
@@ -49,7 +49,7 @@ impl FileSystem {
     /// # Errors
     /// As [`write_at`](Self::write_at).
     pub fn write_vectored_at(&self, file: &InodeUse, offset: u64, bufs: &[IoSlice<'_>]) -> Result<usize> {
-        write::write_at(&self.core, file.into(), offset, &Payload::new(bufs))
+        write::write_at(&self.core, self.file(file), offset, &Payload::new(bufs))
     }
 
     /// Writes to the end of a file, wherever that is by then: nobody else's write comes in between (`O_APPEND`). Returns
@@ -66,7 +66,7 @@ impl FileSystem {
     /// # Errors
     /// As [`append`](Self::append).
     pub fn append_vectored(&self, file: &InodeUse, bufs: &[IoSlice<'_>]) -> Result<(u64, usize)> {
-        write::append(&self.core, file.into(), &Payload::new(bufs))
+        write::append(&self.core, self.file(file), &Payload::new(bufs))
     }
 
     /// Makes a file as long as this: cuts off what is behind it, or lets zeros follow.
@@ -74,7 +74,7 @@ impl FileSystem {
     /// # Errors
     /// As [`write_at`](Self::write_at).
     pub fn set_len(&self, file: &InodeUse, len: u64) -> Result<()> {
-        truncate::set_len(&self.core, file.into(), len)
+        truncate::set_len(&self.core, self.file(file), len)
     }
 
     /// Changes the allocation of a range of a file, as fallocate(2) does.
@@ -83,7 +83,7 @@ impl FileSystem {
     /// As [`write_at`](Self::write_at), [`Error::NoFeature`](crate::Error::NoFeature) where the volume cannot have
     /// unwritten extents or holes, [`Error::InvalidArgument`](crate::Error::InvalidArgument) for an empty range.
     pub fn allocate(&self, file: &InodeUse, range: Range<u64>, mode: AllocateMode) -> Result<()> {
-        fallocate::allocate(&self.core, file.into(), range, mode)
+        fallocate::allocate(&self.core, self.file(file), range, mode)
     }
 
     /// The first byte at or behind `offset` that is data (`SEEK_DATA`); `None` if only holes follow. What is allocated
@@ -128,12 +128,20 @@ impl FileSystem {
     /// # Errors
     /// The journal's.
     pub fn sync_inode_data(&self, file: &InodeUse) -> Result<()> {
-        sync::sync_data(&self.core, file.into())
+        sync::sync_data(&self.core, self.file(file))
+    }
+
+    /// A file, for whom it is used.
+    fn file(&self, used: &InodeUse) -> FileId {
+        FileId {
+            privileges: self.privileges,
+            ..used.into()
+        }
     }
 
     fn with_shared<T>(&self, file: &InodeUse, ask: impl FnOnce(&Inode) -> Result<T>) -> Result<T> {
         let mut locks = LockSet::new(&self.core);
-        let inode = FileId::from(file).lock(&mut locks, Level::Shared)?;
+        let inode = self.file(file).lock(&mut locks, Level::Shared)?;
         ask(&inode)
     }
 }

@@ -136,7 +136,7 @@ fn overwrite(locks: &mut LockSet<'_>, inode: &Inode, piece: Piece<'_>, plan: &Pl
             device::overwrite(core.device().as_ref(), piece.payload, transfer)?;
         }
     }
-    if end > inode.size() || times::is_modification_due(inode, core.now()) {
+    if end > inode.size() || times::is_modification_due(inode, core.now(), locks.privileges) {
         let mut txn = locks.begin(1)?;
         finish(&mut txn, inode.number(), end)?;
         txn.commit()?;
@@ -317,12 +317,12 @@ fn behind(extent: &Extent, geometry: &Geometry) -> Option<ClusterNo> {
 
 /// Size, times and mode of a file that was written up to `end`.
 fn finish(txn: &mut Txn<'_>, inode: InodeNo, end: u64) -> Result<()> {
-    let now = txn.now();
+    let (now, privileges) = (txn.now(), txn.privileges());
     let dinode = txn.dinode(inode)?;
     if dinode.i_size.get() < end {
         dinode.i_size.set(end);
     }
-    times::modified(dinode, now);
+    times::modified(dinode, now, privileges);
     Ok(())
 }
 

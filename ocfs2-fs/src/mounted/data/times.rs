@@ -62,13 +62,24 @@ fn set_atime(core: &Core, read: &Inode) -> Result<()> {
     Ok(())
 }
 
-/// Sets the times of a change of contents, and takes away set-user-ID and set-group-ID, which must not outlive what they
-/// were given to.
-pub(crate) fn modified(dinode: &mut Dinode, now: Timestamp) {
+/// What becomes of set-user-ID and set-group-ID when contents change.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) enum Privileges {
+    /// They are taken away: they must not outlive what they were given to.
+    #[default]
+    Drop,
+    /// They stay: whoever makes the change may set them.
+    Keep,
+}
+
+/// Sets the times of a change of contents, and settles what becomes of set-user-ID and set-group-ID.
+pub(crate) fn modified(dinode: &mut Dinode, now: Timestamp, privileges: Privileges) {
     changed(dinode, now);
     dinode.i_mtime.set(now.secs as u64);
     dinode.i_mtime_nsec.set(now.nanos);
-    dinode.i_mode.set(without_privileges(dinode.i_mode.get()));
+    if privileges == Privileges::Drop {
+        dinode.i_mode.set(without_privileges(dinode.i_mode.get()));
+    }
 }
 
 /// Sets the time of a change of the inode.
@@ -78,20 +89,20 @@ pub(crate) fn changed(dinode: &mut Dinode, now: Timestamp) {
 }
 
 /// Whether a write that changes no other metadata has to change these.
-pub(crate) fn is_modification_due(inode: &Inode, now: Timestamp) -> bool {
+pub(crate) fn is_modification_due(inode: &Inode, now: Timestamp, privileges: Privileges) -> bool {
     let is_recent = |time: Timestamp| {
         let since = Duration::from_secs(now.secs.saturating_sub(time.secs).unsigned_abs())
             .saturating_add(Duration::from_nanos(now.nanos.into()))
             .saturating_sub(Duration::from_nanos(time.nanos.into()));
         time <= now && since < TICK
     };
-    has_privileges(inode) || !is_recent(inode.mtime()) || !is_recent(inode.ctime())
+    loses_privileges(inode, privileges) || !is_recent(inode.mtime()) || !is_recent(inode.ctime())
 }
 
 /// Whether the inode has mode bits that a write takes away.
-pub(crate) fn has_privileges(inode: &Inode) -> bool {
+pub(crate) fn loses_privileges(inode: &Inode, privileges: Privileges) -> bool {
     let mode = inode.dinode().i_mode.get();
-    without_privileges(mode) != mode
+    privileges == Privileges::Drop && without_privileges(mode) != mode
 }
 
 /// Notes that the contents of a file were changed, which nothing else tells.
@@ -102,12 +113,12 @@ pub(crate) fn set_modified(core: &Core, file: FileId) -> Result<()> {
     let mut locks = LockSet::new(core);
     let inode = locks.inode(file.inode, Level::Exclusive)?;
     // Another writer may have been faster.
-    if inode.generation() != file.generation || !is_modification_due(&inode, core.now()) {
+    if inode.generation() != file.generation || !is_modification_due(&inode, core.now(), file.privileges) {
         return Ok(());
     }
     let mut txn = locks.begin(1)?;
     let now = txn.now();
-    modified(txn.dinode(file.inode)?, now);
+    modified(txn.dinode(file.inode)?, now, file.privileges);
     txn.commit()?;
     Ok(())
 }

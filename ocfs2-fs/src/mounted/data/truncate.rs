@@ -176,10 +176,10 @@ fn grow_dense(locks: &mut LockSet<'_>, number: InodeNo, end: u64) -> Result<()> 
 /// Sets the size and the times of a change.
 pub(super) fn set_size(locks: &mut LockSet<'_>, number: InodeNo, len: u64) -> Result<()> {
     let mut txn = locks.begin(1)?;
-    let now = txn.now();
+    let (now, privileges) = (txn.now(), txn.privileges());
     let dinode = txn.dinode(number)?;
     dinode.i_size.set(len);
-    times::modified(dinode, now);
+    times::modified(dinode, now, privileges);
     txn.commit()?;
     Ok(())
 }
@@ -196,10 +196,11 @@ fn shrink(locks: &mut LockSet<'_>, inode: &Inode, len: u64) -> Result<()> {
     }
     // No size is beyond what 32 bits can count.
     let first = first as u32;
+    let privileges = locks.privileges;
     release(locks, number, first, u32::MAX - first, &mut |dinode, now| {
         dinode.i_size.set(len);
         if is_file {
-            times::modified(dinode, now);
+            times::modified(dinode, now, privileges);
         }
     })?;
     if first == 0 {

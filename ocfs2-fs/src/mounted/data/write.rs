@@ -71,7 +71,7 @@ fn overwrite(core: &Core, file: FileId, offset: u64, payload: &Payload<'_>) -> R
     let mut locks = LockSet::new(core);
     let inode = file.lock(&mut locks, Level::Joint)?;
     require_changeable(&inode)?;
-    if end > inode.size() || times::has_privileges(&inode) || inline::is_inline(&inode) {
+    if end > inode.size() || times::loses_privileges(&inode, file.privileges) || inline::is_inline(&inode) {
         return Ok(None);
     }
     let geometry = core.geometry();
@@ -88,7 +88,7 @@ fn overwrite(core: &Core, file: FileId, offset: u64, payload: &Payload<'_>) -> R
         }
     }
     drop(locks);
-    if times::is_modification_due(&inode, core.now()) {
+    if times::is_modification_due(&inode, core.now(), file.privileges) {
         times::set_modified(core, file)?;
     }
     Ok(Some(inode))

@@ -5,6 +5,7 @@ use ocfs2_format::{Generation, InodeNo, LockId, LockKind, SlotNum, SystemFile};
 use super::{Grant, Level};
 use crate::error::Result;
 use crate::inode::Inode;
+use crate::mounted::data::Privileges;
 use crate::mounted::space::SpaceGrant;
 use crate::mounted::{Core, Txn};
 
@@ -16,6 +17,8 @@ use crate::mounted::{Core, Txn};
 pub(crate) struct LockSet<'c> {
     core: &'c Core,
     held: Vec<(LockId, Level)>,
+    /// Of whoever the operation is for.
+    pub(in crate::mounted) privileges: Privileges,
     /// What the allocators have promised to the transaction that comes next.
     pub(in crate::mounted) space: SpaceGrant,
 }
@@ -25,6 +28,7 @@ impl<'c> LockSet<'c> {
         LockSet {
             core,
             held: Vec::new(),
+            privileges: Privileges::default(),
             space: SpaceGrant::default(),
         }
     }
@@ -172,7 +176,7 @@ impl<'c> LockSet<'c> {
     /// [`Error::ReadOnly`] when the file system is mounted so, the journal's.
     pub(crate) fn begin(&mut self, credits: u32) -> Result<Txn<'_>> {
         let handle = self.core.journal()?.begin(credits)?;
-        Ok(Txn::new(self.core, handle, &self.space))
+        Ok(Txn::new(self.core, handle, &self.space, self.privileges))
     }
 }
 

@@ -59,6 +59,7 @@ impl FileSystem {
         }
         core.require_writable()?;
         let mut locks = LockSet::new(core);
+        locks.privileges = self.privileges;
         let (source, target) = lock_both(&mut locks, from, to)?;
         data::require_changeable(&target)?;
         let end = from_at.saturating_add(len).min(source.size());
@@ -86,7 +87,7 @@ impl FileSystem {
         }
         let mut txn = locks.begin(1)?;
         let now = txn.now();
-        data::modified(txn.dinode(to.inode())?, now);
+        data::modified(txn.dinode(to.inode())?, now, self.privileges);
         txn.commit()?;
         Ok(Some(first..last.min(end)))
     }
