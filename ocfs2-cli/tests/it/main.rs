@@ -6,6 +6,7 @@ mod debugfs;
 mod edit;
 mod find;
 mod frame;
+mod fuse;
 mod import;
 mod inspect;
 mod links;

@@ -29,5 +29,5 @@ mod require;
 pub mod tools;
 
 pub use kernel::Kernel;
-pub use require::{require_kernel, require_tool};
+pub use require::{require_kernel, require_tool, skip};
 pub use tools::{fsck_clean, reference};

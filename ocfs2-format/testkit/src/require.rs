@@ -33,13 +33,18 @@ pub fn require_tool(name: &str) -> Option<Tool> {
     tool
 }
 
-/// Written to the stream itself: the test harness swallows what passing tests print by `eprintln!`.
-fn skip(what: &str) {
+/// Says aloud that a test was skipped because of what is missing.
+///
+/// # Panics
+///
+/// When `OCFS2_REQUIRE_REFERENCE=1`.
+pub fn skip(what: &str) {
     assert!(
         !is_mandatory(std::env::var_os("OCFS2_REQUIRE_REFERENCE").as_deref()),
         "required by OCFS2_REQUIRE_REFERENCE: {what}"
     );
     let thread = std::thread::current();
+    // To the stream itself: the test harness swallows what passing tests print by `eprintln!`.
     let _ = writeln!(
         std::io::stderr(),
         "skipped: {what} ({})",

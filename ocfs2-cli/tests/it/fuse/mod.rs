@@ -1,0 +1,6 @@
+//! Mounted volumes, used through system calls. What is left is judged by the reference `fsck`.
+
+mod attrs;
+mod bed;
+mod data;
+mod names;
