@@ -65,23 +65,6 @@ pub(crate) struct SessionOptions {
     pub(crate) writeback: bool,
 }
 
-impl Default for SessionOptions {
-    fn default() -> Self {
-        SessionOptions {
-            source: "ocfs2".to_owned(),
-            allow_other: rustix::process::geteuid().is_root(),
-            default_permissions: true,
-            acl: true,
-            read_only: false,
-            nodev: false,
-            nosuid: false,
-            noexec: false,
-            threads: None,
-            writeback: false,
-        }
-    }
-}
-
 /// A volume that appears as a directory. See [`start`].
 #[derive(Debug)]
 pub(crate) struct Session {
@@ -103,19 +86,13 @@ pub(crate) fn start(fs: FileSystem, dir: &Path, options: &SessionOptions) -> io:
     config.n_threads = Some(options.threads.unwrap_or_else(default_threads).max(1));
     config.clone_fd = true;
     let unmounter = Unmounter { dir: dir.clone() };
-    let session = match mount::as_root(&dir, options)? {
-        // The kernel keeps others out: requests that come from itself have any user.
-        Some(fuse) => fuser::Session::from_fd(adapter, fuse, SessionACL::All, config)
-            .inspect_err(|_| drop(unmounter.unmount()))?,
-        None => {
-            config.mount_options = mount::fusermount_options(options);
-            config.acl = match options.allow_other {
-                true => SessionACL::All,
-                false => SessionACL::Owner,
-            };
-            fuser::Session::new(adapter, &dir, &config)?
-        }
+    let fuse = match mount::as_root(&dir, options)? {
+        Some(fuse) => fuse,
+        None => mount::by_helper(&dir, options)?,
     };
+    // The kernel keeps others out: requests that come from itself have any user.
+    let session =
+        fuser::Session::from_fd(adapter, fuse, SessionACL::All, config).inspect_err(|_| drop(unmounter.unmount()))?;
     shared.set_notifier(session.notifier());
     Ok(Session {
         session,

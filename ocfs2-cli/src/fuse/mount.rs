@@ -2,15 +2,16 @@
 
 use std::ffi::CString;
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, IoSliceMut};
+use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use fuser::MountOption;
-use rustix::io::Errno;
+use rustix::io::{Errno, FdFlags};
 use rustix::mount::{MountFlags, UnmountFlags};
+use rustix::net::{self, AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SocketFlags, SocketType};
 
 use super::SessionOptions;
 
@@ -48,21 +49,63 @@ pub(super) fn as_root(dir: &Path, options: &SessionOptions) -> io::Result<Option
     }
 }
 
-/// The same wishes, for fusermount3.
-pub(super) fn fusermount_options(options: &SessionOptions) -> Vec<MountOption> {
-    let mut all = vec![
-        MountOption::FSName(options.source.clone()),
-        MountOption::Subtype("ocfs2".to_owned()),
+/// Mounts a directory for those who may not, with the help of fusermount3. Returns the connection.
+///
+/// # Errors
+/// That fusermount3 is not there, or what it complains about.
+pub(super) fn by_helper(dir: &Path, options: &SessionOptions) -> io::Result<OwnedFd> {
+    let mut list = vec![
+        "subtype=ocfs2".to_owned(),
+        format!("fsname={}", escape(&options.source)),
     ];
     let chosen = [
-        (options.default_permissions, MountOption::DefaultPermissions),
-        (options.read_only, MountOption::RO),
-        (options.nodev, MountOption::NoDev),
-        (options.nosuid, MountOption::NoSuid),
-        (options.noexec, MountOption::NoExec),
+        (options.default_permissions, "default_permissions"),
+        (options.allow_other, "allow_other"),
+        (options.read_only, "ro"),
+        (options.nodev, "nodev"),
+        (options.nosuid, "nosuid"),
+        (options.noexec, "noexec"),
     ];
-    all.extend(chosen.into_iter().filter(|(on, _)| *on).map(|(_, option)| option));
-    all
+    list.extend(chosen.iter().filter(|(on, _)| *on).map(|(_, word)| (*word).to_owned()));
+    // The helper inherits its end, and sends the connection back over it.
+    let (ours, theirs) = net::socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::empty(), None)?;
+    rustix::io::fcntl_setfd(&ours, FdFlags::CLOEXEC)?;
+    let helper = Command::new("fusermount3")
+        .args(["-o", &list.join(","), "--"])
+        .arg(dir)
+        .env("_FUSE_COMMFD", theirs.as_raw_fd().to_string())
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()?;
+    drop(theirs);
+    let received = receive_connection(&ours);
+    let output = helper.wait_with_output()?;
+    match received? {
+        Some(fuse) => Ok(fuse),
+        None => {
+            let said = String::from_utf8_lossy(&output.stderr);
+            Err(io::Error::other(said.trim().to_owned()))
+        }
+    }
+}
+
+/// Waits for a descriptor; `None` when the other end closes without sending one.
+fn receive_connection(socket: &OwnedFd) -> io::Result<Option<OwnedFd>> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let mut byte = [0];
+    let mut bytes = [IoSliceMut::new(&mut byte)];
+    rustix::io::retry_on_intr(|| net::recvmsg(socket, &mut bytes, &mut control, RecvFlags::CMSG_CLOEXEC))?;
+    Ok(control.drain().find_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
+        _ => None,
+    }))
+}
+
+/// Commas end an option, unless a backslash stands before them.
+fn escape(name: &str) -> String {
+    name.replace('\\', "\\\\").replace(',', "\\,")
 }
 
 /// Unmounts a directory lazily.

@@ -11,5 +11,6 @@ mod import;
 mod inspect;
 mod links;
 mod mkfs;
+mod mount;
 mod o2info;
 mod run;

@@ -206,6 +206,12 @@ pub fn collector_script() -> &'static str {
     FACTS
 }
 
+/// Names and contents of the files that every guest finds in `$KIT`: scripts that populate a volume and describe one, for a
+/// volume that is mounted on this machine.
+pub fn kit() -> &'static [(&'static str, &'static str)] {
+    &KIT
+}
+
 /// Files that every guest finds in `$KIT`.
 const KIT: [(&str, &str); 8] = [
     ("busy.py", include_str!("guest/busy.py")),

@@ -29,5 +29,5 @@ mod require;
 pub mod tools;
 
 pub use kernel::Kernel;
-pub use require::{require_kernel, require_tool, skip};
+pub use require::{require_fuse, require_fuse_for_users, require_kernel, require_root, require_tool, skip};
 pub use tools::{fsck_clean, reference};

@@ -33,6 +33,47 @@ pub fn require_tool(name: &str) -> Option<Tool> {
     tool
 }
 
+/// Whether this process may mount through FUSE; says aloud when it may not.
+///
+/// # Panics
+///
+/// When it may not and `OCFS2_REQUIRE_REFERENCE=1`.
+pub fn require_fuse() -> bool {
+    let usable = std::fs::metadata("/dev/fuse").is_ok() && Tool::find("fusermount3").is_some();
+    if !usable {
+        skip("no /dev/fuse, or fusermount3 not installed");
+    }
+    usable
+}
+
+/// Whether other users may mount through FUSE, too; says aloud when they may not.
+///
+/// # Panics
+///
+/// When they may not and `OCFS2_REQUIRE_REFERENCE=1`.
+pub fn require_fuse_for_users() -> bool {
+    use std::os::unix::fs::PermissionsExt as _;
+    // As udev makes it.
+    let open = std::fs::metadata("/dev/fuse").is_ok_and(|found| found.permissions().mode() & 0o666 == 0o666);
+    if !open {
+        skip("/dev/fuse is closed to users");
+    }
+    open
+}
+
+/// Whether this process is root's; says aloud when it is not.
+///
+/// # Panics
+///
+/// When it is not and `OCFS2_REQUIRE_REFERENCE=1`.
+pub fn require_root() -> bool {
+    let root = rustix::process::geteuid().is_root();
+    if !root {
+        skip("not root");
+    }
+    root
+}
+
 /// Says aloud that a test was skipped because of what is missing.
 ///
 /// # Panics

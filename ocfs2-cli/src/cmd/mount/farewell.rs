@@ -1,8 +1,9 @@
 //! How `ocfs2 umount` learns that a volume is clean.
 //!
 //! umount(2) returns when nobody can see the directory any more; the program behind it still has to bring the volume into
-//! order. So that program listens at a socket whose name follows from the device number of the mount, which the mount table
-//! shows. Whoever unmounts connects first, and reads to the end after: the last line says how it went, and a program that
+//! order. So that program has a socket whose name follows from the device number of the mount, which the mount table shows.
+//! Whoever unmounts connects first, and reads to the end after: the system lets them queue up without anybody accepting
+//! them. At its end the program tells them all how it went; the connections close when it is gone, and a program that
 //! crashed says nothing.
 
 use std::io::{self, Read, Write};
@@ -12,59 +13,72 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use log::warn;
-
-/// Those who may wait at the same time; more are turned away.
-const CROWD: usize = 64;
-
 /// What is said when all went well.
 const CLEAN: &str = "clean\n";
 
 /// The side of the program that serves a mount.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Farewell {
-    waiting: Arc<Mutex<Vec<UnixStream>>>,
+    open: Arc<Mutex<Open>>,
+}
+
+#[derive(Debug, Default)]
+struct Open {
+    listener: Option<UnixListener>,
+    /// Those who have been told, and are let go with the process.
+    told: Vec<UnixStream>,
 }
 
 impl Farewell {
-    /// Listens for those who want to know when the mount with this device number has ended.
+    /// Lets those queue up who want to know when the mount with this device number has ended.
+    ///
+    /// # Errors
+    /// The system's.
     pub(crate) fn of_mount(device: &str) -> io::Result<Self> {
         let farewell = Self::default();
         let address = address(device)?;
-        let waiting = farewell.waiting.clone();
-        thread::Builder::new()
-            .name("farewell".to_owned())
-            .spawn(move || listen(&address, &waiting))?;
+        match UnixListener::bind_addr(&address) {
+            Ok(listener) => farewell.listen(listener),
+            // The number was that of a mount which is just ending.
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                let farewell = farewell.clone();
+                thread::Builder::new()
+                    .name("farewell".to_owned())
+                    .spawn(move || farewell.try_until_free(&address))?;
+            }
+            Err(error) => return Err(error),
+        }
         Ok(farewell)
     }
 
-    /// Tells everybody how it ended.
-    pub(crate) fn say(&self, outcome: Result<(), &anyhow::Error>) {
-        let text = match outcome {
-            Ok(()) => CLEAN.to_owned(),
-            Err(error) => format!("{error:#}\n"),
-        };
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        for mut stream in waiting.drain(..) {
-            // Who has left does not need to know.
-            let _ = stream.write_all(text.as_bytes());
+    fn try_until_free(&self, address: &SocketAddr) {
+        for _ in 0..1000 {
+            match UnixListener::bind_addr(address) {
+                Ok(listener) => return self.listen(listener),
+                Err(_) => thread::sleep(Duration::from_millis(20)),
+            }
         }
     }
-}
 
-fn listen(address: &SocketAddr, waiting: &Mutex<Vec<UnixStream>>) {
-    let listener = loop {
-        match UnixListener::bind_addr(address) {
-            Ok(listener) => break listener,
-            // The number was that of a mount which is just ending.
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse => thread::sleep(Duration::from_millis(50)),
-            Err(error) => return warn!("nobody can wait for the end of this mount: {error}"),
+    fn listen(&self, listener: UnixListener) {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).listener = Some(listener);
+    }
+
+    /// Tells everybody that all went well, or what did not.
+    pub(crate) fn say(&self, error: Option<&anyhow::Error>) {
+        let text = match error {
+            None => CLEAN.to_owned(),
+            Some(error) => format!("{error:#}\n"),
+        };
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(listener) = open.listener.take() else { return };
+        if listener.set_nonblocking(true).is_err() {
+            return;
         }
-    };
-    for stream in listener.incoming().flatten() {
-        let mut waiting = waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        if waiting.len() < CROWD {
-            waiting.push(stream);
+        while let Ok((mut stream, _)) = listener.accept() {
+            // Who has left does not need to know.
+            let _ = stream.write_all(text.as_bytes());
+            open.told.push(stream);
         }
     }
 }
@@ -112,12 +126,7 @@ mod tests {
     use super::*;
 
     fn connect(device: &str) -> Waiting {
-        loop {
-            match Waiting::begin(device, Some(rustix::process::getuid().as_raw())) {
-                Some(waiting) => return waiting,
-                None => thread::sleep(Duration::from_millis(1)),
-            }
-        }
+        Waiting::begin(device, Some(rustix::process::getuid().as_raw())).expect("somebody listens")
     }
 
     #[test]
@@ -125,17 +134,18 @@ mod tests {
         let number = format!("test:{}", std::process::id());
         let farewell = Farewell::of_mount(&number).unwrap();
         let (one, other) = (connect(&number), connect(&number));
-        while farewell.waiting.lock().unwrap().len() < 2 {
-            thread::sleep(Duration::from_millis(1));
-        }
-        farewell.say(Ok(()));
+        farewell.say(None);
+        drop(farewell);
         assert_eq!((one.end(), other.end()), (Ok(()), Ok(())));
+        let farewell = Farewell::of_mount(&number).unwrap();
         let late = connect(&number);
-        while farewell.waiting.lock().unwrap().is_empty() {
-            thread::sleep(Duration::from_millis(1));
-        }
-        farewell.say(Err(&anyhow::anyhow!("the disk is gone")));
+        farewell.say(Some(&anyhow::anyhow!("the disk is gone")));
+        drop(farewell);
         assert_eq!(late.end(), Err("the disk is gone".to_owned()));
+        let farewell = Farewell::of_mount(&number).unwrap();
+        let alone = connect(&number);
+        drop(farewell);
+        assert!(alone.end().unwrap_err().contains("without a word"));
     }
 
     #[test]

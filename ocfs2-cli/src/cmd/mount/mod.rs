@@ -329,6 +329,5 @@ fn session_options(job: &Job, wanted: &Wanted) -> anyhow::Result<SessionOptions>
         noexec: wanted.flags.noexec,
         threads: wanted.threads,
         writeback: wanted.writeback && wanted.durable == Durable::Nothing,
-        ..SessionOptions::default()
     })
 }

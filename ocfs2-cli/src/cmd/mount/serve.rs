@@ -186,7 +186,7 @@ impl Volume {
         };
         let mounted = self.describe(dir, options, mount);
         let last_word = LastWord {
-            farewell: Arc::new(farewell),
+            farewell,
             source: options.source.clone(),
         };
         let watcher = Watcher {
@@ -242,7 +242,7 @@ impl Volume {
 /// Tells those who wait, and the log, how a mount ended.
 #[derive(Clone, Debug)]
 struct LastWord {
-    farewell: Arc<Farewell>,
+    farewell: Farewell,
     source: String,
 }
 
@@ -252,7 +252,7 @@ impl LastWord {
             Ok(()) => info!("{}: unmounted", self.source),
             Err(error) => error!("{}: unmounted, but not clean: {error:#}", self.source),
         }
-        self.farewell.say(served.as_ref().map(|()| ()));
+        self.farewell.say(served.as_ref().err());
     }
 }
 
@@ -341,12 +341,10 @@ fn cannot_start(dir: &Path, options: &SessionOptions, error: &io::Error) -> Fail
             format_args!("{at}: fusermount3 is needed by users who are not root, and is not installed"),
         );
     }
-    let text = error.to_string();
-    let text = text.trim_end();
-    match is_root || error.raw_os_error().is_some() {
-        true => Failure::io(format_args!("{at}: mounting {}", options.source), error),
-        // fusermount3 has said it already, in its words.
-        false => Failure::denied(format_args!("{at}: {text}")),
+    match error.raw_os_error() {
+        Some(_) => Failure::io(format_args!("{at}: mounting {}", options.source), error),
+        // In the words of fusermount3.
+        None => Failure::denied(format_args!("{at}: {error}")),
     }
 }
 
@@ -357,33 +355,36 @@ fn cannot_start(dir: &Path, options: &SessionOptions, error: &io::Error) -> Fail
 /// When it is none.
 pub(crate) fn mount_point(dir: &Path) -> Result<PathBuf, Failure> {
     let failed = |error: io::Error| Failure::io(format_args!("mount point {}", dir.display()), &error);
-    match fs::metadata(dir) {
-        Ok(found) if found.is_dir() => {}
-        Ok(_) => {
-            return Err(Failure::mount(format_args!(
-                "mount point {}: not a directory",
-                dir.display()
-            )));
-        }
-        Err(error) if error.raw_os_error() == Some(Errno::NOTCONN.raw_os_error()) => {
+    // The system remembers the attributes of the directory itself for a while.
+    match rustix::fs::statfs(dir) {
+        Err(error) if is_dead(error) => {
             let dir = place_of(dir).map_err(failed)?;
             let dead = mounts::mount_at(&dir).map_err(failed)?;
             if !dead.is_some_and(|mount| mount.is_ours()) {
-                return Err(failed(error));
+                return Err(failed(error.into()));
             }
             info!("{}: clearing away a mount whose program has crashed", dir.display());
             Unmounter::of(&dir).unmount().map_err(failed)?;
-            return mount_point(&dir);
+            mount_point(&dir)
         }
-        Err(error) => return Err(failed(error)),
+        Err(error) => Err(failed(error.into())),
+        Ok(_) if !dir.is_dir() => Err(Failure::mount(format_args!(
+            "mount point {}: not a directory",
+            dir.display()
+        ))),
+        Ok(_) => fs::canonicalize(dir).map_err(failed),
     }
-    fs::canonicalize(dir).map_err(failed)
+}
+
+/// Whether the program behind a directory is gone.
+fn is_dead(error: Errno) -> bool {
+    matches!(error, Errno::NOTCONN | Errno::CONNABORTED)
 }
 
 /// The canonical name of a directory that need not answer.
 pub(crate) fn place_of(dir: &Path) -> io::Result<PathBuf> {
     match fs::canonicalize(dir) {
-        Err(error) if error.raw_os_error() == Some(Errno::NOTCONN.raw_os_error()) => {
+        Err(error) if Errno::from_io_error(&error).is_some_and(is_dead) => {
             let absolute = std::path::absolute(dir)?;
             match (absolute.parent(), absolute.file_name()) {
                 (Some(parent), Some(name)) => Ok(fs::canonicalize(parent)?.join(name)),

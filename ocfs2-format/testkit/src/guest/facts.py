@@ -71,12 +71,17 @@ def data_ranges(fd, size):
 
 
 def extents(fd):
-    """[logical, physical, length, flags] of every extent, as FIEMAP gives them."""
+    """[logical, physical, length, flags] of every extent, as FIEMAP gives them; None through FUSE, which has no such request."""
     found, start, room = [], 0, 512
     while True:
         head = struct.pack("=QQIIII", start, 0xFFFFFFFFFFFFFFFF - start, 0, 0, room, 0)
         answer = bytearray(head + bytes(56 * room))
-        fcntl.ioctl(fd, FS_IOC_FIEMAP, answer)
+        try:
+            fcntl.ioctl(fd, FS_IOC_FIEMAP, answer)
+        except OSError as error:
+            if error.errno == errno.EOPNOTSUPP:
+                return None
+            raise
         mapped = struct.unpack_from("=I", answer, 20)[0]
         for index in range(mapped):
             logical, physical, length, _, _, flags = struct.unpack_from("=QQQQQI", answer, 32 + 56 * index)
@@ -134,7 +139,9 @@ def describe(root, path):
                 ranges = data_ranges(fd, info.st_size)
                 fact["data"] = ranges
                 fact["sha256" if info.st_size <= WHOLE_HASH_LIMIT else "data_sha256"] = content_hash(fd, info.st_size, ranges)
-                fact["extents"] = extents(fd)
+                mapped = extents(fd)
+                if mapped is not None:
+                    fact["extents"] = mapped
         finally:
             os.close(fd)
     return kind, fact
