@@ -59,8 +59,9 @@ pub use journals::JournalReplay;
 pub use meta::Correction;
 pub use mounted::{
     AclKind, AllocateMode, Atime, Caller, DataMode, DirPage, DirStream, ExtentInfo, ExtentPlace, FileSystem, FsStats,
-    InodeUse, LockError, MAY_EXECUTE, MAY_READ, MAY_WRITE, MountOptions, NewInode, OnError, OpenFile, OpenHow,
-    OptionError, QuotaLimits, QuotaUsage, RenameMode, SetAttributes, SetTime, Touch, TouchLog, XattrMode,
+    HeldLocks, InodeUse, LockError, MAY_EXECUTE, MAY_READ, MAY_WRITE, MountOptions, NewInode, OnError, OpenFile,
+    OpenHow, OptionError, QuotaLimits, QuotaUsage, RenameMode, SetAttributes, SetTime, Touch, TouchJudge, TouchLog,
+    XattrMode,
 };
 pub use quota::{GlobalQuota, LocalQuota};
 pub use survey::{Finding, SurveyOptions, SurveyReport, SurveyedBlock};

@@ -49,7 +49,7 @@ pub use attrs::{AclKind, Caller, MAY_EXECUTE, MAY_READ, MAY_WRITE, SetAttributes
 pub use data::{AllocateMode, ExtentInfo, ExtentPlace};
 pub use handle::{OpenFile, OpenHow};
 pub use inodes::InodeUse;
-pub use locks::{LockError, Touch, TouchLog};
+pub use locks::{HeldLocks, LockError, Touch, TouchJudge, TouchLog};
 pub use names::{DirPage, NewInode, RenameMode};
 pub use options::{Atime, DataMode, MountOptions, OnError, OptionError};
 pub use paths::DirStream;

@@ -10,7 +10,7 @@ use std::time::Duration;
 use ocfs2_format::device::BlockDevice;
 use ocfs2_format::{NodeNum, SlotNum};
 
-use super::locks::{CheckedLocks, LocalLocks, Locks, TouchLog};
+use super::locks::{CheckedLocks, LocalLocks, Locks, TouchJudge};
 use super::node_state::NodeState;
 use super::orphans;
 use super::{Core, FileSystem, HomeDevice, MountOptions};
@@ -42,15 +42,18 @@ impl FileSystem {
         Self::mount_with(device, options, Arc::new(LocalLocks::new()))
     }
 
-    /// As [`mount`](Self::mount), with a log of the locks under which blocks are looked at and changed: for tests.
+    /// As [`mount`](Self::mount), with a log of the locks under which blocks are looked at and changed, which `judge` gets
+    /// to see when the volume has been unmounted: for tests.
     ///
     /// # Errors
     /// As [`mount`](Self::mount).
     #[doc(hidden)]
-    pub fn mount_checked(device: Arc<dyn BlockDevice>, options: &MountOptions) -> Result<(FileSystem, TouchLog)> {
-        let locks = CheckedLocks::default();
-        let log = locks.log();
-        Ok((Self::mount_with(device, options, Arc::new(locks))?, log))
+    pub fn mount_checked(
+        device: Arc<dyn BlockDevice>,
+        options: &MountOptions,
+        judge: TouchJudge,
+    ) -> Result<FileSystem> {
+        Self::mount_with(device, options, Arc::new(CheckedLocks::new(judge)))
     }
 
     fn mount_with(device: Arc<dyn BlockDevice>, options: &MountOptions, locks: Arc<dyn Locks>) -> Result<FileSystem> {
@@ -159,7 +162,9 @@ impl FileSystem {
         let state = core.node_state();
         state.write_slot(core.slot, None)?;
         state.set_dirty(core.slot, false, false)?;
-        Ok(core.home_device.flush()?)
+        core.home_device.flush()?;
+        core.locks.ended();
+        Ok(())
     }
 }
 

@@ -152,6 +152,7 @@ impl<'t> Txn<'t> {
     /// The journal's.
     pub(crate) fn create<B: MetaBlock + ?Sized>(&mut self, at: BlockNo) -> Result<&mut B> {
         let check = Some(CheckAt::block(B::CHECK_OFFSET));
+        self.core.locks.changed_hands(at, 1);
         self.core.locks.touched(at, true);
         Ok(view_mut(self.handle.create(at, check)?))
     }
@@ -182,6 +183,7 @@ impl<'t> Txn<'t> {
     /// The journal's.
     pub(crate) fn create_tail(&mut self, at: BlockNo) -> Result<&mut [u8]> {
         let check = Some(CheckAt::block(self.core.geometry().block_size() - 8));
+        self.core.locks.changed_hands(at, 1);
         self.core.locks.touched(at, true);
         Ok(self.handle.create(at, check)?)
     }
@@ -203,8 +205,10 @@ impl<'t> Txn<'t> {
     /// # Errors
     /// The journal's.
     pub(crate) fn create_bucket(&mut self, at: BlockNo) -> Result<&mut [u8]> {
+        let geometry = self.core.geometry();
+        self.core.locks.changed_hands(at, geometry.blocks_per_xattr_bucket());
         self.touch_bucket(at);
-        let check = Some(CheckAt::xattr_bucket(self.core.geometry()));
+        let check = Some(CheckAt::xattr_bucket(geometry));
         Ok(self.handle.create(at, check)?)
     }
 
@@ -220,6 +224,7 @@ impl<'t> Txn<'t> {
     /// # Errors
     /// The journal's.
     pub(crate) fn forget(&mut self, at: BlockNo, blocks: u32) -> Result<()> {
+        self.core.locks.changed_hands(at, blocks);
         Ok(self.handle.forget(at, blocks)?)
     }
 

@@ -1,12 +1,15 @@
 //! A volume in memory to be mounted, and the judges of what became of it.
 
+#[path = "lock_judge.rs"]
+pub(crate) mod lock_judge;
+
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 
 use ocfs2_format::device::{BlockDevice, MemDevice};
 use ocfs2_fs::mkfs::{self, MkfsOptions, MountMode, Plan};
-use ocfs2_fs::{FileSystem, MountOptions, OpenOptions, Volume};
+use ocfs2_fs::{FileSystem, MountOptions, OpenOptions, Result, Volume};
 use ocfs2_testkit::tools::{fsck, fsck_clean};
 
 /// Where chance begins: the same each time, or what `OCFS2_SEED` says, `random` included.
@@ -109,6 +112,11 @@ pub(crate) const SHAPES: &[Shape] = &[
     },
 ];
 
+/// Mounts the volume on a device, and looks after the locks under which it is used.
+pub(crate) fn mount_on(device: Arc<dyn BlockDevice>, options: &MountOptions) -> Result<FileSystem> {
+    lock_judge::mount(&device, options)
+}
+
 impl Bed {
     pub(crate) fn new(shape: Shape) -> Bed {
         let device = MemDevice::new(shape.mib << 20);
@@ -133,7 +141,7 @@ impl Bed {
     }
 
     pub(crate) fn mount_with(&self, options: &MountOptions) -> FileSystem {
-        FileSystem::mount(self.device.clone(), options).expect("the volume can be mounted")
+        mount_on(self.device.clone(), options).expect("the volume can be mounted")
     }
 
     /// The volume, read by other code than what wrote it.

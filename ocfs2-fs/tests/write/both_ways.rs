@@ -15,7 +15,7 @@ use ocfs2_testkit::facts::{self, Fact, Facts};
 use ocfs2_testkit::tools::fsck;
 use ocfs2_testkit::{live, require_kernel, require_tool};
 
-use crate::bed::{Bed, SHAPES, Shape, seed};
+use crate::bed::{Bed, SHAPES, Shape, mount_on, seed};
 use crate::model::apply::World;
 use crate::model::ops::random_ops;
 use crate::observe;
@@ -59,7 +59,7 @@ fn facts_name(index: usize) -> String {
 
 fn our_turn(image: &Path, turn: u32, seed: u64, ops: usize) {
     let options = MountOptions::default();
-    let fs = FileSystem::mount(device(image), &options).expect("the volume can be mounted");
+    let fs = mount_on(device(image), &options).expect("the volume can be mounted");
     let dir = format!("/ours-{turn}");
     fs.create_dir(&dir).expect("a directory can be made");
     // A model of what is below our own directory.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use ocfs2_format::device::{Crash, Op, Recording};
 use ocfs2_fs::{AllocateMode, FileSystem, InodeUse, MountOptions};
 
-use crate::bed::{Bed, SHAPES, Shape};
+use crate::bed::{Bed, SHAPES, Shape, mount_on};
 use crate::data::{new_file, read_all};
 
 /// What is on the disk from a file that was deleted, and in no other.
@@ -82,7 +82,7 @@ fn a_power_cut_between_data_and_metadata_shows_no_stale_bytes() {
         soil(&bed);
         let before = bed.device.snapshot();
         let device = Arc::new(Recording::new(bed.device.clone()));
-        let fs = FileSystem::mount(device.clone(), &options()).unwrap();
+        let fs = mount_on(device.clone(), &options()).unwrap();
         let dense = shape.features.contains("nosparse");
         work(&fs, shape.cluster.into(), dense);
         let log: Vec<Op> = device.take();
@@ -96,7 +96,7 @@ fn a_power_cut_between_data_and_metadata_shows_no_stale_bytes() {
             }
             crashed.power_cut(seed).unwrap();
             let device = Arc::new(crashed.into_inner());
-            let fs = FileSystem::mount(device, &options()).unwrap();
+            let fs = mount_on(device, &options()).unwrap();
             for name in ["small", "grown", "sparse", "pre"] {
                 let Some(inode) = fs.lookup(fs.root(), name.as_bytes()).unwrap() else {
                     continue;

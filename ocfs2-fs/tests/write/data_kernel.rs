@@ -10,12 +10,12 @@ use ocfs2_testkit::tools::fsck_clean;
 use ocfs2_testkit::{require_kernel, require_tool};
 use sha2::{Digest, Sha256};
 
-use crate::bed::{Bed, SHAPES, Shape};
+use crate::bed::{Bed, SHAPES, Shape, mount_on};
 use crate::data::{new_file, pattern, read_all};
 
 fn mount(image: &Path) -> FileSystem {
     let device = FileDevice::open(image, &FileOptions::new().writable(true)).unwrap();
-    FileSystem::mount(Arc::new(device), &MountOptions::default()).unwrap()
+    mount_on(Arc::new(device), &MountOptions::default()).unwrap()
 }
 
 fn open(fs: &FileSystem, name: &str) -> InodeUse {

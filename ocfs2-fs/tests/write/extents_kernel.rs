@@ -7,14 +7,14 @@ use ocfs2_format::device::{FileDevice, FileOptions};
 use ocfs2_fs::{FileSystem, MountOptions, OpenHow, XattrMode};
 use ocfs2_testkit::{require_kernel, require_tool, tools::fsck_clean};
 
-use crate::bed::{Bed, Shape};
+use crate::bed::{Bed, Shape, mount_on};
 
 const CLUSTER: usize = 4096;
 
 fn mount(image: &Path) -> FileSystem {
     let options = FileOptions::default().writable(true);
     let device = Arc::new(FileDevice::open(image, &options).expect("the image opens"));
-    FileSystem::mount(device, &MountOptions::default()).expect("the volume can be mounted")
+    mount_on(device, &MountOptions::default()).expect("the volume can be mounted")
 }
 
 /// Runs a script on the mounted volume in the kernel.

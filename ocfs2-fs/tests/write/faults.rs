@@ -6,7 +6,7 @@ use std::sync::Arc;
 use ocfs2_format::device::{Fault, Faulty, IoOp};
 use ocfs2_fs::{Error, FileSystem, MountOptions, OpenHow};
 
-use crate::bed::{Bed, Shape};
+use crate::bed::{Bed, Shape, mount_on};
 
 /// A workload with some of everything, that ends at the first error.
 fn work(fs: &FileSystem) -> Result<(), Error> {
@@ -43,7 +43,7 @@ fn options() -> MountOptions {
 fn run(shape: Shape, op: IoOp, before: u64, fault: Fault) -> bool {
     let bed = Bed::new(shape);
     let device = Arc::new(Faulty::new(bed.device.clone()));
-    let fs = FileSystem::mount(device.clone(), &options()).expect("the device still works");
+    let fs = mount_on(device.clone(), &options()).expect("the device still works");
     device.fail_nth(op, before, fault);
     let outcome = panic::catch_unwind(AssertUnwindSafe(|| work(&fs)));
     let outcome = outcome.unwrap_or_else(|_| panic!("{shape:?}: a panic at {op:?} {before}"));

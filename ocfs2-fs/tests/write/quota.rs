@@ -6,7 +6,7 @@ use ocfs2_format::quota::QuotaKind;
 use ocfs2_fs::{Error, FileSystem, NewInode, QuotaLimits, SetAttributes, Volume};
 use ocfs2_testkit::require_kernel;
 
-use crate::bed::{Bed, Shape};
+use crate::bed::{Bed, Shape, mount_on};
 
 const COUNTED: [Shape; 3] = [
     Shape {
@@ -237,7 +237,7 @@ sleep 100
     let device =
         ocfs2_format::device::FileDevice::open(&image, &ocfs2_format::device::FileOptions::default().writable(true));
     let device = std::sync::Arc::new(device.unwrap());
-    let fs = FileSystem::mount(device.clone(), &ocfs2_fs::MountOptions::default()).unwrap();
+    let fs = mount_on(device.clone(), &ocfs2_fs::MountOptions::default()).unwrap();
     let usage = fs.quota(QuotaKind::User, 4242).unwrap();
     fs.unmount().unwrap();
     let volume = Volume::open(device, &ocfs2_fs::OpenOptions::default()).unwrap();

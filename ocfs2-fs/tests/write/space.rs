@@ -4,7 +4,7 @@ use ocfs2_format::InodeNo;
 use ocfs2_format::device::{BlockDevice, Durability};
 use ocfs2_fs::{Error, ExtentInfo, ExtentPlace, FileSystem, MountOptions, OpenHow};
 
-use crate::bed::{Bed, SHAPES, Shape};
+use crate::bed::{Bed, SHAPES, Shape, mount_on};
 
 fn extents(fs: &FileSystem, path: &str) -> usize {
     let file = fs.open(path, OpenHow::new().read(true)).unwrap();
@@ -169,6 +169,6 @@ fn a_window_that_no_crash_explains_is_refused() {
     // la_bm_off.
     bytes[0xC0] = 9;
     bed.device.write(block * 4096, &bytes, Durability::Cached).unwrap();
-    let mounted = FileSystem::mount(bed.device.clone(), &MountOptions::default());
+    let mounted = mount_on(bed.device.clone(), &MountOptions::default());
     assert!(matches!(mounted, Err(Error::Corrupt(_))), "{mounted:?}");
 }

@@ -11,7 +11,7 @@ use ocfs2_testkit::{facts, live, require_kernel};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
-use crate::bed::{Bed, SHAPES, Shape};
+use crate::bed::{Bed, SHAPES, Shape, mount_on};
 use crate::observe;
 
 type Attributes = BTreeMap<Vec<u8>, Vec<u8>>;
@@ -369,7 +369,7 @@ P
             let volume = Volume::open(device(&image), &OpenOptions::default()).unwrap();
             observe::assert_equal(&volume, &facts::parse(&facts).unwrap());
         }
-        let fs = FileSystem::mount(device(&image), &MountOptions::default()).unwrap();
+        let fs = mount_on(device(&image), &MountOptions::default()).unwrap();
         for inode in [file, other] {
             for name in fs.xattr_names(inode).unwrap() {
                 fs.remove_xattr(inode, &name).unwrap();

@@ -16,7 +16,7 @@ use std::fmt;
 use ocfs2_format::{BlockNo, LockId};
 
 pub(crate) use checked::CheckedLocks;
-pub use checked::{Touch, TouchLog};
+pub use checked::{HeldLocks, Touch, TouchJudge, TouchLog};
 pub(crate) use local::LocalLocks;
 pub(crate) use set::LockSet;
 
@@ -73,4 +73,10 @@ pub(crate) trait Locks: fmt::Debug + Send + Sync {
 
     /// Told of every block of metadata that is looked at or changed, for managers that compare that with the locks held.
     fn touched(&self, _at: BlockNo, _change: bool) {}
+
+    /// Told of blocks that are given to a new owner or taken from the old one.
+    fn changed_hands(&self, _at: BlockNo, _blocks: u32) {}
+
+    /// Told when the mount has ended in order and everything is written home.
+    fn ended(&self) {}
 }

@@ -320,6 +320,8 @@ impl Core {
     /// [`Error::Corrupt`].
     pub(crate) fn require_no_window(&self) -> Result<()> {
         let inode = self.local_alloc_inode()?;
+        let mut locks = LockSet::new(self);
+        locks.take(self.meta_lock(inode), Level::Shared)?;
         let window = Window::read(self, inode)?;
         if (window.start, window.total, window.used) == (ClusterNo(0), 0, 0) {
             return Ok(());

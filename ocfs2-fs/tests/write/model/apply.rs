@@ -224,7 +224,20 @@ impl World {
                 }
             }
             Op::Punch { a, offset, len } => self.allocate(op, a, offset, len, AllocateMode::PunchHole),
-            Op::Zero { a, offset, len } => self.allocate(op, a, offset, len, AllocateMode::ZeroRange),
+            Op::Zero {
+                a,
+                offset,
+                len,
+                keep_size,
+            } => {
+                let mode = if keep_size {
+                    AllocateMode::ZeroRangeKeepSize
+                } else {
+                    AllocateMode::ZeroRange
+                };
+                self.allocate(op, a, offset, len, mode);
+            }
+            Op::Unshare { a, offset, len } => self.allocate(op, a, offset, len, AllocateMode::Unshare),
             Op::Allocate {
                 a,
                 offset,
@@ -242,7 +255,10 @@ impl World {
             Op::SetOwner { a, uid, gid } => self.set_owner(op, a, uid, gid),
             Op::SetXattr { a, name, len, fill } => self.set_xattr(op, a, name, len, fill),
             Op::RemoveXattr { a, name } => self.remove_xattr(op, a, name),
+            Op::SetAcl { a, mode, users } => self.set_acl(op, a, mode, users),
+            Op::SetFlags { a, flags } => self.set_flags(op, a, flags),
             Op::Reflink { a, b, name } => self.reflink(op, a, b, name),
+            Op::CopyRange { a, b, from, to, len } => self.copy_range(op, (a, from), (b, to), len),
             Op::Open { a } => {
                 let Some(place) = self.pick_file(a) else { return };
                 let mut how = OpenHow::new();
@@ -270,6 +286,14 @@ impl World {
                 compare::contents(&file, self.contents(node), "an open file");
                 file.close().expect("a file can be closed");
                 self.closed(node);
+            }
+            Op::SyncFile { a } => {
+                let Some(place) = self.pick_file(a) else {
+                    return self.apply(&Op::Sync);
+                };
+                let file = self.fs().open(path(&place.path), OpenHow::new().read(true));
+                let synced = file.and_then(|file| file.sync_all());
+                self.agree(op, &synced, 0);
             }
             Op::Sync => self.fs().sync().expect("the volume can be synchronised"),
             Op::Remount => {
@@ -429,10 +453,40 @@ impl World {
         if grows && contents.len() < end {
             contents.resize(end, 0);
         }
-        if !matches!(mode, AllocateMode::Extend | AllocateMode::KeepSize) {
+        let zeroes = matches!(
+            mode,
+            AllocateMode::PunchHole | AllocateMode::ZeroRange | AllocateMode::ZeroRangeKeepSize
+        );
+        if zeroes {
             let end = end.min(contents.len());
             let start = (offset as usize).min(end);
             contents[start..end].fill(0);
+        }
+    }
+
+    fn copy_range(&mut self, op: &Op, (a, from): (u32, u64), (b, to): (u32, u64), len: u64) {
+        let (Some(source), Some(target)) = (self.pick_file(a), self.pick_file(b)) else {
+            return;
+        };
+        if source.node == target.node {
+            return;
+        }
+        let open = |place: &Place| {
+            let mut how = OpenHow::new();
+            self.fs()
+                .open(path(&place.path), how.read(true).write(true))
+                .expect("a file can be opened")
+        };
+        let (source_file, target_file) = (open(&source), open(&target));
+        let result = self
+            .fs()
+            .copy_range(source_file.inode_use(), from, target_file.inode_use(), to, len);
+        if self.agree(op, &result, 0) {
+            let copied = result.unwrap_or_default() as usize;
+            let bytes = self.contents(source.node).get(from as usize..).unwrap_or_default();
+            let bytes = bytes[..copied.min(bytes.len())].to_vec();
+            assert_eq!(bytes.len(), copied, "{op:?}: no more than there is");
+            self.write_model(target.node, to, &bytes);
         }
     }
 

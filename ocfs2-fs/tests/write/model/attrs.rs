@@ -3,13 +3,33 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use ocfs2_fs::{Error, FileSystem, Result, SetAttributes, XattrMode};
+use ocfs2_format::InodeAttr;
+use ocfs2_fs::{Acl, AclKind, AclRecord, AclTag, Error, FileSystem, Result, SetAttributes, XattrMode};
 
 use super::apply::{EEXIST, World, path};
 use super::ops::Op;
 use super::tree::{Kind, Node, Place};
 
 const ENODATA: i32 = 61;
+
+/// The attribute that an access ACL is.
+const ACL: &[u8] = b"system.posix_acl_access";
+
+/// An access ACL that means these permission bits and names so many users.
+fn acl(mode: u32, users: u32) -> Acl {
+    let record = |tag, perm: u32| AclRecord {
+        tag,
+        perm: (perm & 7) as u16,
+    };
+    let mut entries = vec![record(AclTag::UserObj, mode >> 6)];
+    entries.extend((0..users).map(|n| record(AclTag::User(1000 + n), 5)));
+    entries.extend([
+        record(AclTag::GroupObj, 5),
+        record(AclTag::Mask, mode >> 3),
+        record(AclTag::Other, mode),
+    ]);
+    Acl { entries }
+}
 
 impl World {
     fn set_attributes(&self, place: &Place, change: &SetAttributes) -> Result<()> {
@@ -34,7 +54,49 @@ impl World {
         };
         let result = self.set_attributes(&place, &change);
         if self.agree(op, &result, 0) {
-            self.tree.node_mut(place.node).mode = mode;
+            let node = self.tree.node_mut(place.node);
+            node.mode = mode;
+            // The ACL follows.
+            if let Some(value) = node.xattrs.get_mut(ACL) {
+                let users = (value.len() - acl(0, 0).to_posix_xattr().len()) / 8;
+                *value = acl(mode, users as u32).to_posix_xattr();
+            }
+        }
+    }
+
+    pub(super) fn set_acl(&mut self, op: &Op, a: u32, mode: u32, users: u32) {
+        let Some(place) = self.pick(a, |node| matches!(node.kind, Kind::File(_) | Kind::Dir(_))) else {
+            return;
+        };
+        let acl = acl(mode, users);
+        let inode = self
+            .fs()
+            .symlink_metadata(path(&place.path))
+            .expect("an inode can be read");
+        let result = self.fs().set_acl(inode.number(), AclKind::Access, Some(&acl));
+        if self.without_xattrs(&result) {
+            return;
+        }
+        if self.agree(op, &result, 0) {
+            let node = self.tree.node_mut(place.node);
+            node.mode = node.mode & !0o777 | mode & 0o777;
+            node.xattrs.insert(ACL.to_vec(), acl.to_posix_xattr());
+        }
+    }
+
+    pub(super) fn set_flags(&mut self, op: &Op, a: u32, flags: u32) {
+        let Some(place) = self.pick(a, |node| matches!(node.kind, Kind::File(_) | Kind::Dir(_))) else {
+            return;
+        };
+        // Those that keep nobody from anything.
+        let flags = InodeAttr::from_bits_retain(flags) & (InodeAttr::NODUMP | InodeAttr::NOATIME);
+        let inode = self
+            .fs()
+            .symlink_metadata(path(&place.path))
+            .expect("an inode can be read");
+        let result = self.fs().set_flags(inode.number(), flags);
+        if self.agree(op, &result, 0) {
+            self.tree.node_mut(place.node).flags = flags.bits();
         }
     }
 

@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use ocfs2_format::FileKind;
-use ocfs2_fs::{DirEntry, FileSystem, Inode, OpenFile, Volume};
+use ocfs2_fs::{Acl, DirEntry, FileSystem, Inode, OpenFile, Volume};
 
 use super::tree::{Kind, Node, NodeId, Tree};
 
@@ -76,10 +76,16 @@ impl View for Volume {
     }
 
     fn xattrs(&self, path: &Path) -> BTreeMap<Vec<u8>, Vec<u8>> {
-        Volume::xattrs(self, path)
-            .expect("attributes can be read")
-            .into_iter()
-            .collect()
+        let pairs = Volume::xattrs(self, path).expect("attributes can be read");
+        let pairs = pairs.into_iter().map(|(name, value)| {
+            // The form on disk is another than that of getxattr(2).
+            let value = match name.starts_with(b"system.posix_acl_") {
+                true => Acl::parse(&value).expect("an ACL can be read").to_posix_xattr(),
+                false => value,
+            };
+            (name, value)
+        });
+        pairs.collect()
     }
 }
 
@@ -91,87 +97,6 @@ pub(super) fn mounted(fs: &FileSystem, tree: &Tree) {
 #[track_caller]
 pub(super) fn volume(volume: &Volume, tree: &Tree) {
     compare(volume, tree);
-}
-
-/// One line for each object of a mounted file system below a directory: everything but contents and values.
-pub(crate) fn outline(fs: &FileSystem, root: &str) -> Vec<String> {
-    let mut lines = Vec::new();
-    let mut todo = vec![root.as_bytes().to_vec()];
-    while let Some(at) = todo.pop() {
-        let path = Path::new(OsStr::from_bytes(&at));
-        let inode = fs.symlink_metadata(path).expect("an inode can be read");
-        let xattrs: Vec<_> = View::xattrs(fs, path)
-            .into_iter()
-            .map(|(name, value)| (name, value.len()))
-            .collect();
-        lines.push(line(
-            &at,
-            inode.mode(),
-            inode.links(),
-            inode.uid(),
-            inode.gid(),
-            size_of(&inode),
-            &xattrs,
-        ));
-        if inode.kind() == FileKind::Directory {
-            let prefix = if at == b"/" { Vec::new() } else { at.clone() };
-            todo.extend(
-                fs.names(path)
-                    .iter()
-                    .map(|name| [prefix.as_slice(), b"/", name].concat()),
-            );
-        }
-    }
-    lines.sort_unstable();
-    lines
-}
-
-/// The same, as the model has it.
-pub(crate) fn outline_of_model(tree: &Tree) -> Vec<String> {
-    let root = (tree.root.clone(), 0);
-    let places = tree.places().into_iter().map(|place| (place.path, place.node));
-    let mut lines: Vec<_> = std::iter::once(root)
-        .chain(places)
-        .map(|(path, id)| {
-            let node = tree.node(id);
-            let (bits, links, size) = match &node.kind {
-                Kind::File(bytes) => (0o100_000, node.names, bytes.len() as u64),
-                Kind::Dir(names) => {
-                    let dirs = names.values().filter(|&&child| tree.node(child).is_dir()).count();
-                    (0o040_000, 2 + dirs as u32, 0)
-                }
-                Kind::Symlink(target) => (0o120_000, node.names, target.len() as u64),
-                Kind::Special(bits, _) => (*bits, node.names, 0),
-            };
-            let xattrs: Vec<_> = node
-                .xattrs
-                .iter()
-                .map(|(name, value)| (name.clone(), value.len()))
-                .collect();
-            line(&path, bits | node.mode, links, node.uid, node.gid, size, &xattrs)
-        })
-        .collect();
-    lines.sort_unstable();
-    lines
-}
-
-fn size_of(inode: &Inode) -> u64 {
-    match inode.kind() {
-        FileKind::Directory => 0,
-        _ => inode.size(),
-    }
-}
-
-fn line(path: &[u8], mode: u32, links: u32, uid: u32, gid: u32, size: u64, xattrs: &[(Vec<u8>, usize)]) -> String {
-    let xattrs: Vec<_> = xattrs
-        .iter()
-        .map(|(name, len)| format!("{}:{len}", name.escape_ascii()))
-        .collect();
-    format!(
-        "{} {mode:o} {links} {uid}:{gid} {size} {}",
-        path.escape_ascii(),
-        xattrs.join(",")
-    )
 }
 
 /// Whether an open file holds these bytes.
@@ -262,6 +187,9 @@ fn compare_node(view: &dyn View, path: &Path, tree: &Tree, node: &Node, inode: &
             assert_eq!(found, *device, "{shown}: device");
         }
         Kind::Dir(_) => {}
+    }
+    if matches!(node.kind, Kind::File(_) | Kind::Dir(_)) {
+        assert_eq!(inode.attr().bits(), node.flags, "{shown}: flags");
     }
     let xattrs = view.xattrs(path);
     assert_eq!(

@@ -7,6 +7,7 @@ pub(crate) mod apply;
 mod attrs;
 pub(crate) mod compare;
 pub(crate) mod ops;
+pub(crate) mod outline;
 mod tree;
 
 use std::panic::{self, AssertUnwindSafe};

@@ -64,6 +64,7 @@ pub(crate) enum Op {
         a: u32,
         offset: u64,
         len: u64,
+        keep_size: bool,
     },
     Allocate {
         a: u32,
@@ -90,10 +91,31 @@ pub(crate) enum Op {
         a: u32,
         name: u32,
     },
+    SetAcl {
+        a: u32,
+        mode: u32,
+        users: u32,
+    },
+    SetFlags {
+        a: u32,
+        flags: u32,
+    },
     Reflink {
         a: u32,
         b: u32,
         name: u32,
+    },
+    CopyRange {
+        a: u32,
+        b: u32,
+        from: u64,
+        to: u64,
+        len: u64,
+    },
+    Unshare {
+        a: u32,
+        offset: u64,
+        len: u64,
     },
     Open {
         a: u32,
@@ -108,6 +130,10 @@ pub(crate) enum Op {
         a: u32,
     },
     Sync,
+    /// fsync(2) of a file; of everything while there are no files.
+    SyncFile {
+        a: u32,
+    },
     Remount,
     Crash,
 }
@@ -137,10 +163,15 @@ fn size(rng: &mut Rng) -> u64 {
     }
 }
 
+/// Places that lie alike in their clusters, half of the time.
+fn place(rng: &mut Rng) -> u64 {
+    if rng.bool() { rng.u64(0..4) << 16 } else { size(rng) }
+}
+
 fn random_op(rng: &mut Rng) -> Op {
     let (a, b, name) = (rng.u32(..), rng.u32(..), rng.u32(..));
     let (offset, fill) = (size(rng), rng.u8(1..));
-    match rng.u32(0..100) {
+    match rng.u32(0..107) {
         0..=15 => Op::Create {
             a,
             name,
@@ -190,6 +221,7 @@ fn random_op(rng: &mut Rng) -> Op {
             a,
             offset,
             len: size(rng),
+            keep_size: rng.bool(),
         },
         70..=72 => Op::Allocate {
             a,
@@ -224,6 +256,25 @@ fn random_op(rng: &mut Rng) -> Op {
         95..=96 => Op::Close { a },
         97 => Op::Sync,
         98 => Op::Remount,
-        _ => Op::Crash,
+        99 => Op::Crash,
+        100..=101 => Op::SetAcl {
+            a,
+            mode: rng.u32(0..0o1000),
+            users: rng.u32(1..12),
+        },
+        102 => Op::SetFlags { a, flags: rng.u32(..) },
+        103..=104 => Op::CopyRange {
+            a,
+            b,
+            from: place(rng),
+            to: place(rng),
+            len: size(rng),
+        },
+        105 => Op::Unshare {
+            a,
+            offset,
+            len: size(rng),
+        },
+        _ => Op::SyncFile { a },
     }
 }

@@ -12,6 +12,8 @@ pub(crate) struct Node {
     pub(crate) mode: u32,
     pub(crate) uid: u32,
     pub(crate) gid: u32,
+    /// Those of chattr(1).
+    pub(crate) flags: u32,
     pub(crate) xattrs: BTreeMap<Vec<u8>, Vec<u8>>,
     /// Names that lead here.
     pub(crate) names: u32,
@@ -35,6 +37,7 @@ impl Node {
             mode,
             uid: 0,
             gid: 0,
+            flags: 0,
             xattrs: BTreeMap::new(),
             names: 1,
             opens: 0,
