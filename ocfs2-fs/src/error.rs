@@ -219,6 +219,7 @@ impl Error {
                 JournalError::Corrupt(_) | JournalError::NotReplayed { .. } => ErrorKind::Corrupt,
                 _ => ErrorKind::Io,
             },
+            Error::Lock(LockError::Circle) => ErrorKind::Corrupt,
             Error::Lock(_) | Error::NoSlot { .. } | Error::Busy { .. } => ErrorKind::Busy,
             Error::ReadOnly | Error::NotPermitted { .. } | Error::AccessDenied => ErrorKind::Denied,
             Error::NoSpace | Error::QuotaExceeded => ErrorKind::NoSpace,
@@ -265,6 +266,8 @@ impl Error {
             Error::NoSuchXattr { .. } => ENODATA,
             Error::Journal(error) => error.errno(),
             Error::Lock(LockError::Busy) => EAGAIN,
+            // As for everything else that is damaged.
+            Error::Lock(LockError::Circle) => EROFS,
             Error::Lock(_) => EIO,
             Error::ReadOnly => EROFS,
             Error::NoSlot { .. } | Error::Busy { .. } => EBUSY,

@@ -19,6 +19,7 @@ use ocfs2_format::{
 use zerocopy::FromBytes;
 
 use crate::meta::view;
+use crate::mounted::{AllocateMode, FileSystem, MountOptions, NewInode, RenameMode, XattrMode};
 use crate::survey::SurveyOptions;
 use crate::volume::{OpenOptions, Volume};
 use crate::xattr::Acl;
@@ -27,7 +28,7 @@ use crate::xattr::Acl;
 pub type Body = fn(&[u8]);
 
 /// Every target by the name of its program and its corpus.
-pub const TARGETS: [(&str, Body); 18] = [
+pub const TARGETS: [(&str, Body); 19] = [
     ("block_check", block_check),
     ("dinode", dinode),
     ("dir_block", dir_block),
@@ -39,6 +40,7 @@ pub const TARGETS: [(&str, Body); 18] = [
     ("image_header", image_header),
     ("journal_blocks", journal_blocks),
     ("journal_replay", journal_replay),
+    ("mounted", mounted),
     ("partitions", partitions),
     ("quota", quota),
     ("refcount_block", refcount_block),
@@ -378,8 +380,8 @@ fn attributes(structure: Structure, bytes: &[u8]) {
 /// Length of the volumes that [`volume`] makes.
 pub const VOLUME_BYTES: u64 = 64 << 20;
 
-/// A whole volume: sectors of 512 bytes, each behind its number in four bytes, all others zero; everything is read.
-pub fn volume(bytes: &[u8]) {
+/// The device of an input that is sectors of 512 bytes, each behind its number in four bytes; all others are zero.
+fn device_of(bytes: &[u8]) -> Arc<MemDevice> {
     let device = MemDevice::new(VOLUME_BYTES);
     for record in bytes.chunks_exact(516) {
         let (number, sector) = record.split_at(4);
@@ -390,7 +392,12 @@ pub fn volume(bytes: &[u8]) {
         // Beyond the end there is no device.
         let _ = device.write(number * 512, sector, Durability::Cached);
     }
-    let Ok(volume) = Volume::open(Arc::new(device), &OpenOptions::default()) else {
+    Arc::new(device)
+}
+
+/// A whole volume, from its sectors; everything is read.
+pub fn volume(bytes: &[u8]) {
+    let Ok(volume) = Volume::open(device_of(bytes), &OpenOptions::default()) else {
         return;
     };
     let options = SurveyOptions {
@@ -403,4 +410,50 @@ pub fn volume(bytes: &[u8]) {
         let _ = (volume.extents(&entry.inode), volume.inode_xattrs(&entry.inode));
         let _ = volume.metadata(&entry.path);
     }
+}
+
+/// A whole volume, from its sectors; it is mounted and everything is changed.
+pub fn mounted(bytes: &[u8]) {
+    let options = MountOptions {
+        commit_interval: None,
+        ..MountOptions::default()
+    };
+    let device = device_of(bytes);
+    // What was done is there the next time, too.
+    for round in 0..2 {
+        let Ok(fs) = FileSystem::mount(device.clone(), &options) else {
+            return;
+        };
+        // Whether an operation is refused depends on the volume.
+        let _ = change_everything(&fs, round);
+        let _ = fs.unmount();
+    }
+}
+
+fn change_everything(fs: &FileSystem, round: u8) -> crate::Result<()> {
+    let new = NewInode::with_mode(0o755);
+    let name = [b'n', b'0' + round];
+    let dir = fs
+        .make_dir(fs.root(), &name, &new)
+        .map_or(fs.root(), |dir| dir.number());
+    let mut at = Some(0);
+    while let Some(position) = at {
+        let page = fs.read_dir_at(fs.root(), position)?;
+        for entry in page.entries {
+            let number = entry.inode();
+            let _ = fs.link(number, dir, entry.name());
+            let _ = fs.reflink_at(number, dir, b"shared", &new, true);
+            let _ = fs.set_xattr(number, b"user.name", &[round; 3000], XattrMode::Set);
+            if let Ok(file) = fs.inode(number).and_then(|inode| fs.use_inode(&inode)) {
+                let _ = fs.write_at(&file, 5000, &[round; 5000]);
+                let _ = fs.allocate(&file, 0..100_000, AllocateMode::PunchHole);
+                let _ = fs.append(&file, b"end");
+                let _ = fs.set_len(&file, 1);
+            }
+            let _ = fs.rename_at(fs.root(), entry.name(), dir, b"moved", RenameMode::Replace);
+            let _ = fs.rmdir(dir, b"moved");
+        }
+        at = page.next.filter(|next| *next > position);
+    }
+    fs.sync()
 }

@@ -157,21 +157,37 @@ fn write_seeds() {
     for image in ["empty-512-4k", "heartbeat-device", "kinds-max-compat"] {
         let (device, volume, blocks) = load(image);
         let bits = volume.geometry().block_size_bits;
-        let mut seed = Vec::new();
-        for block in blocks
-            .iter()
-            .filter(|block| block.block.0 << bits < VOLUME_BYTES)
-            .take(48)
-        {
-            for sector in 0..(block.len / 512) as u64 {
-                let number = (block.block.0 << bits) / 512 + sector;
+        let sectors_of = |block: u64, bytes: usize| {
+            let mut seed = Vec::new();
+            for sector in 0..(bytes / 512) as u64 {
+                let number = (block << bits) / 512 + sector;
                 let mut bytes = [0; 512];
                 device.read(number * 512, &mut bytes).expect("inside the image");
                 seed.extend_from_slice(&(number as u32).to_le_bytes());
                 seed.extend_from_slice(&bytes);
             }
+            seed
+        };
+        let inside: Vec<_> = blocks
+            .iter()
+            .filter(|block| block.block.0 << bits < VOLUME_BYTES)
+            .collect();
+        let sectors = |most| {
+            inside
+                .iter()
+                .take(most)
+                .flat_map(|block| sectors_of(block.block.0, block.len))
+        };
+        save("volume", image, &sectors(48).collect::<Vec<_>>());
+        if let Ok(log) = volume.journal_map(ocfs2_format::SlotNum(0)) {
+            // The journal's superblock has two sectors.
+            let journal = log.block(0).expect("a journal has blocks");
+            save(
+                "mounted",
+                image,
+                &sectors(100).chain(sectors_of(journal.0, 1024)).collect::<Vec<_>>(),
+            );
         }
-        save("volume", image, &seed);
     }
     let mut sector = [0; 512];
     ocfs2_format::HeartbeatBlock::write(3, 1_700_000_000, 42, 62000, &mut sector);

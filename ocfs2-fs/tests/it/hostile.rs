@@ -7,3 +7,4 @@ mod forge;
 mod images;
 mod metaecc;
 mod mutate;
+mod writes;

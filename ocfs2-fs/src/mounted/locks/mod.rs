@@ -48,6 +48,9 @@ pub enum LockError {
     /// Somebody else holds it, and the caller did not want to wait.
     #[error("the lock is held elsewhere")]
     Busy,
+    /// Operations would wait for each other in a circle, which they do only where a damaged volume has one.
+    #[error("the volume is damaged: inodes contain each other")]
+    Circle,
     /// The node has left the cluster.
     #[error("this node has lost its place in the cluster")]
     Evicted,

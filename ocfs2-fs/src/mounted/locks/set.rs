@@ -2,7 +2,7 @@
 
 use ocfs2_format::{Generation, InodeNo, LockId, LockKind, SlotNum, SystemFile};
 
-use super::{Grant, Level};
+use super::{Grant, Level, LockError};
 use crate::error::Result;
 use crate::inode::Inode;
 use crate::mounted::data::Privileges;
@@ -44,9 +44,12 @@ impl<'c> LockSet<'c> {
     /// [`Error::Lock`].
     pub(crate) fn take(&mut self, id: LockId, level: Level) -> Result<()> {
         if let Some((_, held)) = self.held.iter().find(|(held, _)| *held == id) {
-            // Upgrading could wait for somebody who waits for the same.
-            debug_assert!(*held >= level, "{id:?} is held at {held:?} and wanted at {level:?}");
-            return Ok(());
+            // On a damaged volume, one inode can have two parts in an operation. Upgrading could wait for somebody who waits
+            // for the same.
+            return match *held >= level {
+                true => Ok(()),
+                false => Err(LockError::Circle.into()),
+            };
         }
         let grant = self.core.locks.lock(id, level)?;
         self.held.push((id, level));
@@ -72,7 +75,7 @@ impl<'c> LockSet<'c> {
                 }
                 Ok(true)
             }
-            Err(super::LockError::Busy) => Ok(false),
+            Err(LockError::Busy) => Ok(false),
             Err(error) => Err(error.into()),
         }
     }

@@ -1,4 +1,4 @@
-//! Random corruptions of golden images, each read completely: nothing may panic, hang or eat memory.
+//! Random corruptions of golden images, each read completely, or written to: nothing may panic, hang or eat memory.
 //!
 //! The work is done in child processes of the test, so that a stack overflow, a hang or a runaway allocation can be told
 //! apart and named by its seed. `cargo test` makes a few thousand corruptions of the smaller images; for more, of all:
@@ -27,10 +27,14 @@ use super::mutate;
 
 /// Corruptions that every run of the test suite makes.
 const QUICK: u64 = 2000;
+/// The same for those that are written to.
+const QUICK_WRITES: u64 = 500;
 /// Bytes of the largest image that every run unpacks.
 const QUICK_IMAGE: u64 = 128 << 20;
-/// Longest time that reading one volume may take.
+/// Longest time that one volume may keep a processor busy. On a machine that has other things to do, or when nothing goes on
+/// at all, [`WAITS`] times as long may pass.
 const PATIENCE: Duration = Duration::from_secs(10);
+const WAITS: u32 = 12;
 /// Memory that a child may have for all the golden images it works on, the reader included.
 const MEMORY: u64 = 256 << 20;
 /// Bytes of file data read from each volume.
@@ -62,12 +66,22 @@ fn images() -> Vec<&'static Golden> {
 
 #[test]
 fn random_corruptions_are_read_without_panic_hang_or_memory() {
-    let (first, count) = (number(FIRST, 1), number(COUNT, QUICK));
+    in_bulk("hostile::corruptions::reader", QUICK);
+}
+
+#[test]
+fn random_corruptions_are_written_to_without_panic_hang_or_memory() {
+    in_bulk("hostile::corruptions::writer", QUICK_WRITES);
+}
+
+/// Shares the corruptions out to children that each run the test `worker`.
+fn in_bulk(worker_test: &'static str, quick: u64) {
+    let (first, count) = (number(FIRST, 1), number(COUNT, quick));
     let workers = thread::available_parallelism().map_or(1, |n| n.get() as u64).min(count);
     let started = Instant::now();
     let outcomes: Vec<Outcome> = thread::scope(|scope| {
         let threads: Vec<_> = (0..workers)
-            .map(|worker| scope.spawn(move || supervise(first, count, worker, workers)))
+            .map(|worker| scope.spawn(move || supervise(worker_test, first, count, worker, workers)))
             .collect();
         threads
             .into_iter()
@@ -111,15 +125,9 @@ struct Progress {
 }
 
 /// Runs one worker to its end, or to the end of everybody's patience.
-fn supervise(first: u64, count: u64, worker: u64, workers: u64) -> Outcome {
+fn supervise(worker_test: &str, first: u64, count: u64, worker: u64, workers: u64) -> Outcome {
     let mut child = Command::new(env::current_exe().expect("a test has a path"))
-        .args([
-            "--exact",
-            "hostile::corruptions::worker",
-            "--ignored",
-            "--nocapture",
-            "--test-threads=1",
-        ])
+        .args(["--exact", worker_test, "--ignored", "--nocapture", "--test-threads=1"])
         .env(WORKER, format!("{first} {count} {worker} {workers}"))
         // One arena for all threads: the limit is to hit the reader, not the allocator's reserves.
         .env("MALLOC_ARENA_MAX", "1")
@@ -171,22 +179,38 @@ fn supervise(first: u64, count: u64, worker: u64, workers: u64) -> Outcome {
     outcome
 }
 
+/// Time for which processors have worked for a process, in hundredths of a second.
+fn cpu_time(child: &Child) -> Option<Duration> {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", child.id())).ok()?;
+    // Behind the name, which may contain anything, user and system time are the 12th and the 13th field.
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
+    let mut ticks = || fields.next()?.parse::<u64>().ok();
+    Some(Duration::from_millis(10 * (ticks()? + ticks()?)))
+}
+
 /// Waits for a worker's end; kills it when it takes too long over one volume. Says what was wrong with it.
 fn watch(mut child: Child, progress: &Mutex<Progress>) -> Option<String> {
+    let mut at = String::new();
+    let mut worked = Duration::ZERO;
     loop {
         if let Some(status) = child.try_wait().expect("a child can be waited for") {
             return (!status.success()).then(|| status.to_string());
         }
-        let (at_start, since) = {
+        let since = {
             let progress = progress.lock().unwrap_or_else(PoisonError::into_inner);
-            (progress.at == "the start", progress.since)
+            if progress.at != at {
+                at.clone_from(&progress.at);
+                worked = cpu_time(&child).unwrap_or_default();
+            }
+            progress.since
         };
         // Unpacking the images takes its time.
-        let patience = if at_start { 12 * PATIENCE } else { PATIENCE };
-        if since.elapsed() > patience {
+        let patience = if at == "the start" { WAITS * PATIENCE } else { PATIENCE };
+        let work = cpu_time(&child).unwrap_or_default().saturating_sub(worked);
+        if work > patience || since.elapsed() > WAITS * patience {
             let _ = child.kill();
             let _ = child.wait();
-            return Some(format!("no end after {patience:?}"));
+            return Some(format!("no end after {work:?} of work, {:?} in all", since.elapsed()));
         }
         thread::sleep(Duration::from_millis(20));
     }
@@ -195,7 +219,17 @@ fn watch(mut child: Child, progress: &Mutex<Progress>) -> Option<String> {
 /// The child's side. Each worker takes the seeds of some images, so that each image is unpacked by few of them.
 #[test]
 #[ignore = "started by random_corruptions_are_read_without_panic_hang_or_memory"]
-fn worker() {
+fn reader() {
+    work(read_everything);
+}
+
+#[test]
+#[ignore = "started by random_corruptions_are_written_to_without_panic_hang_or_memory"]
+fn writer() {
+    work(super::writes::write_everywhere);
+}
+
+fn work(body: fn(&Base, u64)) {
     let Ok(task) = env::var(WORKER) else { return };
     let task: Vec<u64> = task
         .split(' ')
@@ -222,7 +256,7 @@ fn worker() {
         let base = base_of(seed);
         writeln!(out, "seed {seed} of {}", base.name).expect("somebody listens");
         let started = Instant::now();
-        if catch_unwind(AssertUnwindSafe(|| read_everything(&base, seed))).is_err() {
+        if catch_unwind(AssertUnwindSafe(|| body(&base, seed))).is_err() {
             writeln!(out, "failed seed {seed} of {}: panic", base.name).expect("somebody listens");
         }
         slowest = slowest.max(started.elapsed());
