@@ -91,6 +91,44 @@ fn a_new_owner_takes_the_bits_that_lend_rights_away_from_files() {
 }
 
 #[test]
+fn a_new_length_takes_capabilities_away_and_a_write_does_not() {
+    let bed = Bed::new(Shape::default());
+    let fs = bed.mount();
+    let program = file(&fs, b"program", 0o755);
+    let used = fs.use_inode(&fs.inode(program).unwrap()).unwrap();
+    let names = || fs.xattr_names(program).unwrap();
+    fs.set_xattr(program, b"security.capability", b"value", XattrMode::Set)
+        .unwrap();
+    fs.write_at(&used, 0, &[1; 10_000]).unwrap();
+    assert_eq!(names(), [b"security.capability"]);
+    fs.set_len(&used, 10_000).unwrap();
+    assert!(names().is_empty());
+    fs.unmount().unwrap();
+    bed.assert_clean();
+}
+
+#[test]
+fn reading_where_a_symbolic_link_leads_to_is_no_access() {
+    let bed = Bed::new(Shape::default());
+    let mut options = ocfs2_fs::MountOptions::default();
+    options.atime = ocfs2_fs::Atime::Quantum(std::time::Duration::ZERO);
+    let fs = bed.mount_with(&options);
+    let link = fs
+        .symlink("target", "/link")
+        .map(|()| fs.symlink_metadata("/link").unwrap())
+        .unwrap();
+    let long_ago = SetAttributes {
+        atime: Some(SetTime::At(Timestamp { secs: 1000, nanos: 0 })),
+        ..SetAttributes::default()
+    };
+    fs.set_attributes(link.number(), &long_ago).unwrap();
+    assert_eq!(fs.link_target(link.number()).unwrap(), b"target");
+    assert_eq!(fs.inode(link.number()).unwrap().atime().secs, 1000);
+    fs.unmount().unwrap();
+    bed.assert_clean();
+}
+
+#[test]
 fn only_owners_change_modes_and_give_files_to_their_groups() {
     let bed = Bed::new(Shape::default());
     let fs = bed.mount();

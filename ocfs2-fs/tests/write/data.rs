@@ -348,6 +348,35 @@ fn files_end_where_32_bits_of_clusters_end() {
 }
 
 #[test]
+fn contents_stay_in_the_dinode_when_there_is_no_room_to_grow_out_of_it() {
+    let shape = SHAPES[0];
+    let bed = Bed::new(shape);
+    let fs = bed.mount();
+    let file = new_file(&fs, "file");
+    fs.write_at(&file, 0, b"short").unwrap();
+    let filler = new_file(&fs, "filler");
+    while fs.append(&filler, &vec![0x55; 1 << 20]).is_ok() {}
+    // One cluster is left: enough to move out, and not enough for more.
+    let len = fs.inode(filler.inode()).unwrap().size();
+    fs.set_len(&filler, len - u64::from(shape.cluster)).unwrap();
+    fs.sync().unwrap();
+    let before = fs.inode(file.inode()).unwrap();
+    let free = fs.statfs().unwrap().free_blocks;
+    let failures = [
+        fs.write_at(&file, 1_000_000, b"far").map(drop),
+        fs.allocate(&file, 0..1_000_000, AllocateMode::Extend),
+    ];
+    assert!(matches!(failures, [Err(Error::NoSpace), Err(Error::NoSpace)]));
+    let after = fs.inode(file.inode()).unwrap();
+    assert_eq!(after.as_bytes(), before.as_bytes());
+    fs.sync().unwrap();
+    assert_eq!(fs.statfs().unwrap().free_blocks, free);
+    drop((file, filler));
+    fs.unmount().unwrap();
+    bed.assert_clean();
+}
+
+#[test]
 fn a_full_volume_takes_what_fits_and_a_failed_write_leaves_nothing() {
     for &shape in &[small(), SHAPES[1], SHAPES[4]] {
         let bed = Bed::new(shape);

@@ -35,4 +35,5 @@ pub use set::{SetAttributes, SetTime};
 
 pub(crate) use copy::{copy_all, outside_values, value_root};
 pub(crate) use inherit::{Inherited, apply_inherited, inherit};
+pub(crate) use ops::drop_capability;
 pub(crate) use wipe::remove_all;

@@ -110,6 +110,28 @@ pub(super) fn change(
     Ok(())
 }
 
+/// Takes away what lets a program do more than its user may, as a change of its size does. Writing does not, in the kernel
+/// either. The caller holds the inode's lock alone.
+///
+/// # Errors
+/// [`Error::Corrupt`], the journal's.
+pub(crate) fn drop_capability(locks: &mut LockSet<'_>, inode: &Inode) -> Result<()> {
+    let core = locks.core();
+    let (namespace, name) = (XattrNamespace::Security, b"capability".as_slice());
+    if store::find(core, inode, namespace, name)?.is_none() {
+        return Ok(());
+    }
+    if inode.refcount_root().is_some() {
+        refcount::lock(locks, inode, Level::Exclusive)?;
+    }
+    let gone = Change {
+        namespace,
+        name,
+        value: None,
+    };
+    change(locks, inode.number(), &[gone], set::set_ctime)
+}
+
 impl FileSystem {
     /// Changes mode, owner, group and times, as somebody whom nothing but the inode's flags binds. A new owner or group
     /// takes the set-user-ID and set-group-ID bits and capabilities away from what is no directory; an ACL follows the

@@ -108,19 +108,37 @@ pub(crate) fn allocate(core: &Core, file: FileId, range: Range<u64>, mode: Alloc
         }
         inline::convert(&mut locks, file.inode)?;
     }
-    let (start, end) = (range.start, range.end.min(limit));
+    let allocated = allocate_extents(&mut locks, &inode, range.start..range.end.min(limit), size, mode);
+    if allocated.is_err() {
+        inline::restore(&mut locks, &inode);
+    }
+    allocated
+}
+
+/// The same in a file whose contents are not inline, or not any longer. `inode` is as it was before, `size` what the file
+/// gets.
+fn allocate_extents(
+    locks: &mut LockSet<'_>,
+    inode: &Inode,
+    range: Range<u64>,
+    size: u64,
+    mode: AllocateMode,
+) -> Result<()> {
+    let core = locks.core();
+    let number = inode.number();
+    let (start, end) = (range.start, range.end);
     match mode {
-        AllocateMode::PunchHole => return punch(&mut locks, file.inode, start, end),
-        AllocateMode::ZeroRange | AllocateMode::ZeroRangeKeepSize => unwrite(&mut locks, file.inode, start, end)?,
+        AllocateMode::PunchHole => return punch(locks, number, start, end),
+        AllocateMode::ZeroRange | AllocateMode::ZeroRangeKeepSize => unwrite(locks, number, start, end)?,
         AllocateMode::Extend | AllocateMode::KeepSize | AllocateMode::Unshare => {}
     }
     if size > inode.size() {
-        zero_written(&mut locks, file.inode, inode.size(), size)?;
+        zero_written(locks, number, inode.size(), size)?;
     }
     let (from, to) = clusters_of(core.geometry(), start, end);
-    fill_holes(&mut locks, &inode, from, to, size)?;
+    fill_holes(locks, inode, from, to, size)?;
     if mode == AllocateMode::Unshare {
-        unshare(&mut locks, file.inode, from, to)?;
+        unshare(locks, number, from, to)?;
     }
     Ok(())
 }

@@ -10,6 +10,7 @@ use super::{place, times};
 use crate::error::Result;
 use crate::inode::Inode;
 use crate::meta::Blocks;
+use crate::mounted::tree::{self, Root};
 use crate::mounted::{Charge, Core, LockSet, Need};
 
 /// Bytes of `id_count` and what follows it, before the data.
@@ -128,6 +129,56 @@ pub(crate) fn convert(locks: &mut LockSet<'_>, number: InodeNo) -> Result<()> {
         let whole = offset..offset + geometry.cluster_size();
         device::fill(core.device().as_ref(), &Payload::new(&bufs), transfer, whole)?;
     }
+    txn.commit()?;
+    Ok(())
+}
+
+/// Moves contents back that were [converted](convert) for nothing: what came next has failed. `before` is the inode as it
+/// was then. If this fails too, the file has its contents all the same.
+pub(crate) fn restore(locks: &mut LockSet<'_>, before: &Inode) {
+    // The first failure is the one to be told.
+    let _ = try_restore(locks, before);
+}
+
+fn try_restore(locks: &mut LockSet<'_>, before: &Inode) -> Result<()> {
+    let core = locks.core();
+    let geometry = *core.geometry();
+    let number = before.number();
+    let now = core.read_inode(number)?;
+    let (Contents::Inline(old), false) = (before.contents(), is_inline(&now)) else {
+        return Ok(());
+    };
+    if now.size() != before.size() || u64::from(now.clusters()) > 1 {
+        return Ok(());
+    }
+    let root = Root::Data(number);
+    let cost = tree::cost_from(core, root, 0, 1)?;
+    let mut credits = cost.credits + 1 + locks.quota(now.uid(), now.gid())?;
+    credits += locks.reserve(Need {
+        blocks: cost.blocks,
+        frees: 1,
+        ..Need::default()
+    })?;
+    let mut txn = locks.begin(credits)?;
+    let pieces = tree::remove(&mut txn, root, 0, 1)?;
+    for piece in &pieces {
+        if let Some(start) = geometry.block_to_cluster(piece.blkno) {
+            txn.free_clusters(start, piece.clusters)?;
+        }
+    }
+    let freed = geometry.clusters_to_bytes(now.clusters()) as i64;
+    let charge = Charge {
+        bytes: -freed,
+        inodes: 0,
+    };
+    txn.charge(now.uid(), now.gid(), charge)?;
+    let dinode = txn.dinode(number)?;
+    contents_area(dinode).fill(0);
+    set_inline(dinode, true);
+    let data = dinode.inline_data_mut();
+    // At most what a block has, as it was before.
+    data.id_count.set(old.len() as u16);
+    data.id_data[..old.len()].copy_from_slice(old);
     txn.commit()?;
     Ok(())
 }

@@ -13,7 +13,7 @@ use crate::extent_tree::Extent;
 use crate::inode::{Inode, Timestamp};
 use crate::meta::Blocks;
 use crate::mounted::tree::{self, Intent, Root};
-use crate::mounted::{Charge, Core, Level, LockSet, Need, Txn, refcount};
+use crate::mounted::{Charge, Core, Level, LockSet, Need, Txn, attrs, refcount};
 
 /// Records that one step of a removal takes out, where the truncate log has room for as many.
 const RECORDS: u32 = 256;
@@ -36,6 +36,7 @@ pub(crate) fn set_len(core: &Core, file: FileId, len: u64) -> Result<()> {
     if len > max_size(core.geometry()) {
         return Err(Error::TooLarge { what: "the file" });
     }
+    attrs::drop_capability(&mut locks, &inode)?;
     truncate(&mut locks, file.inode, len)
 }
 
@@ -64,8 +65,11 @@ pub(crate) fn truncate(locks: &mut LockSet<'_>, number: InodeNo, len: u64) -> Re
         _ => return Ok(()),
     }
     if len > size {
-        prepare_gap(locks, number, len)?;
-        return set_size(locks, number, len);
+        let grown = prepare_gap(locks, number, len).and_then(|()| set_size(locks, number, len));
+        if grown.is_err() {
+            inline::restore(locks, &inode);
+        }
+        return grown;
     }
     shrink(locks, &inode, len)
 }

@@ -110,7 +110,23 @@ fn write_locked(locks: &mut LockSet<'_>, inode: &Inode, offset: u64, payload: &P
     if inline::is_inline(inode) {
         inline::convert(locks, number)?;
     }
-    let size = inode.size();
+    let written = write_extents(locks, inode, offset, len, payload);
+    if written.is_err() {
+        inline::restore(locks, inode);
+    }
+    written
+}
+
+/// Writes to a file whose contents are not inline, or not any longer. `inode` is as it was before.
+fn write_extents(
+    locks: &mut LockSet<'_>,
+    inode: &Inode,
+    offset: u64,
+    len: u64,
+    payload: &Payload<'_>,
+) -> Result<usize> {
+    let core = locks.core();
+    let (number, size) = (inode.number(), inode.size());
     if offset > size {
         truncate::prepare_gap(locks, number, offset)?;
     }
