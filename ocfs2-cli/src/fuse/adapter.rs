@@ -47,6 +47,8 @@ pub(super) struct Shared {
     blksize: u32,
     acl: bool,
     writeback: bool,
+    /// Names are durable before the kernel hears of them. What is written it syncs by itself.
+    syncs_names: bool,
 }
 
 impl Shared {
@@ -57,6 +59,7 @@ impl Shared {
             blksize: 1 << fs.geometry().cluster_size_bits,
             acl: options.acl,
             writeback: options.writeback && !options.read_only,
+            syncs_names: options.sync || options.dirsync,
             keeping: fs.keeping_privileges(),
             fs,
         }
@@ -99,6 +102,15 @@ impl Shared {
         }
         self.inodes.hand_out(&self.fs, inode)?;
         Ok((self.attr(inode), Generation(inode.generation().0.into())))
+    }
+
+    /// The end of a change of names.
+    fn named<T>(&self, done: ocfs2_fs::Result<T>) -> Result<T, Refused> {
+        let done = done?;
+        if self.syncs_names {
+            self.fs.sync()?;
+        }
+        Ok(done)
     }
 
     fn lookup(&self, parent: INodeNo, name: &OsStr) -> Result<Option<Inode>, Refused> {
@@ -270,7 +282,7 @@ impl Adapter {
             gid: req.gid(),
             time: None,
         };
-        let made = make(&self.shared.fs, &new)?;
+        let made = self.shared.named(make(&self.shared.fs, &new))?;
         self.shared.hand_out(&made)
     }
 
@@ -425,12 +437,12 @@ impl Filesystem for Adapter {
 
     fn unlink(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
         let done = self.shared.fs.unlink(self.number(parent), name.as_bytes());
-        finish(reply, done.map_err(Refused::from));
+        finish(reply, self.shared.named(done));
     }
 
     fn rmdir(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
         let done = self.shared.fs.rmdir(self.number(parent), name.as_bytes());
-        finish(reply, done.map_err(Refused::from));
+        finish(reply, self.shared.named(done));
     }
 
     fn symlink(&self, req: &Request, parent: INodeNo, link_name: &OsStr, target: &Path, reply: ReplyEntry) {
@@ -468,7 +480,7 @@ impl Filesystem for Adapter {
             .shared
             .fs
             .rename_at(from, name.as_bytes(), to, newname.as_bytes(), mode);
-        finish(reply, done.map_err(Refused::from));
+        finish(reply, self.shared.named(done));
     }
 
     fn link(&self, _req: &Request, ino: INodeNo, newparent: INodeNo, newname: &OsStr, reply: ReplyEntry) {
@@ -478,9 +490,7 @@ impl Filesystem for Adapter {
             .link(self.number(ino), self.number(newparent), newname.as_bytes());
         entry(
             reply,
-            linked
-                .map_err(Refused::from)
-                .and_then(|inode| self.shared.hand_out(&inode)),
+            self.shared.named(linked).and_then(|inode| self.shared.hand_out(&inode)),
         );
     }
 

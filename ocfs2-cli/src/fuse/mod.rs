@@ -58,6 +58,10 @@ pub(crate) struct SessionOptions {
     pub(crate) nosuid: bool,
     /// Nothing can be executed.
     pub(crate) noexec: bool,
+    /// What is written is durable when write(2) returns, and what is made, removed or renamed when that returns.
+    pub(crate) sync: bool,
+    /// The second half of [`sync`](Self::sync).
+    pub(crate) dirsync: bool,
     /// Threads that serve requests; `None` chooses by the machine.
     pub(crate) threads: Option<usize>,
     /// Let the kernel gather small writes and send them later. A full volume or a quota is noticed late then, when the file

@@ -40,6 +40,8 @@ pub(super) fn as_root(dir: &Path, options: &SessionOptions) -> io::Result<Option
     flags.set(MountFlags::NODEV, options.nodev);
     flags.set(MountFlags::NOSUID, options.nosuid);
     flags.set(MountFlags::NOEXEC, options.noexec);
+    flags.set(MountFlags::SYNCHRONOUS, options.sync);
+    flags.set(MountFlags::DIRSYNC, options.dirsync);
     let data = CString::new(data)?;
     match rustix::mount::mount(&*options.source, dir, TYPE, flags, &*data) {
         Ok(()) => Ok(Some(fuse.into())),
@@ -65,6 +67,8 @@ pub(super) fn by_helper(dir: &Path, options: &SessionOptions) -> io::Result<Owne
         (options.nodev, "nodev"),
         (options.nosuid, "nosuid"),
         (options.noexec, "noexec"),
+        (options.sync, "sync"),
+        (options.dirsync, "dirsync"),
     ];
     list.extend(chosen.iter().filter(|(on, _)| *on).map(|(_, word)| (*word).to_owned()));
     // The helper inherits its end, and sends the connection back over it.

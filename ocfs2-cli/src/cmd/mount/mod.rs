@@ -327,6 +327,8 @@ fn session_options(job: &Job, wanted: &Wanted) -> anyhow::Result<SessionOptions>
         nodev: wanted.flags.nodev,
         nosuid: wanted.flags.nosuid,
         noexec: wanted.flags.noexec,
+        sync: wanted.durable == Durable::Everything,
+        dirsync: wanted.durable == Durable::Names,
         threads: wanted.threads,
         writeback: wanted.writeback && wanted.durable == Durable::Nothing,
     })

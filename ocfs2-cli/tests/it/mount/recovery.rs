@@ -42,6 +42,27 @@ fn the_next_mount_clears_away_what_a_crash_has_left() {
 }
 
 #[test]
+fn with_sync_everything_survives_and_with_dirsync_every_name() {
+    let Some(bed) = Bed::local() else { return };
+    for (option, content) in [("sync", "content"), ("dirsync", "")] {
+        let pid = bed.mount(&["-o", option, "-o", "commit=1000"]);
+        let dir = bed.path(option);
+        fs::create_dir(&dir).expect("a directory");
+        fs::write(dir.join("file"), "content").expect("a file");
+        fs::write(dir.join("old"), "").expect("a file");
+        fs::rename(dir.join("old"), dir.join("new")).expect("a name");
+        fs::hard_link(dir.join("new"), dir.join("other")).expect("a name");
+        fs::remove_file(dir.join("new")).expect("removed");
+        kill(pid);
+        bed.mount(&[]);
+        let text = fs::read_to_string(dir.join("file")).expect("a file");
+        assert!(text.starts_with(content), "{option}: {text:?}");
+        assert!(dir.join("other").exists() && !dir.join("new").exists() && !dir.join("old").exists());
+        bed.umount();
+    }
+}
+
+#[test]
 fn a_dead_mount_can_be_unmounted_and_replayed() {
     let Some(bed) = Bed::local() else { return };
     crash(&bed);
