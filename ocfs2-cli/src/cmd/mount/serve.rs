@@ -6,8 +6,8 @@ use std::io;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ use crate::mounts;
 use crate::text::printable;
 
 /// How long a user looks at a silent terminal before it says what it waits for.
-const SILENCE: Duration = Duration::from_secs(1);
+pub(super) const SILENCE: Duration = Duration::from_secs(1);
 
 /// What to mount, and how.
 #[derive(Clone, Debug)]
@@ -179,7 +179,7 @@ impl Volume {
         };
         let unmounter = session.unmounter();
         detach_on_panic(dir);
-        let mount = mounts::mount_at(dir)?;
+        let mount = mounts::mount_at(dir).unwrap_or_default();
         let farewell = match &mount {
             Some(mount) => Farewell::of_mount(&mount.device).unwrap_or_default(),
             None => Farewell::default(),
@@ -189,10 +189,11 @@ impl Volume {
             farewell,
             source: options.source.clone(),
         };
+        let for_signals = Arc::new(Mutex::new(Some(self.fs)));
         let watcher = Watcher {
             dir: dir.to_owned(),
             unmounter: unmounter.clone(),
-            fs: self.fs.clone(),
+            fs: for_signals.clone(),
             last_word: last_word.clone(),
         };
         thread::Builder::new()
@@ -209,6 +210,8 @@ impl Volume {
             serving.join()
         });
         let served = served.unwrap_or_else(|_| Err(anyhow!("a thread of the session panicked")));
+        // With the last of its users the device is free for the next: before anybody hears that this is the end.
+        drop(for_signals.lock().unwrap_or_else(PoisonError::into_inner).take());
         last_word.say(&served);
         told?;
         Ok(if served.is_ok() { Exit::OK } else { Exit::MOUNT })
@@ -261,7 +264,7 @@ impl LastWord {
 struct Watcher {
     dir: PathBuf,
     unmounter: Unmounter,
-    fs: FileSystem,
+    fs: Arc<Mutex<Option<FileSystem>>>,
     last_word: LastWord,
 }
 
@@ -282,8 +285,11 @@ impl Watcher {
         if signals.next().is_none() {
             return;
         }
+        let Some(fs) = self.fs.lock().unwrap_or_else(PoisonError::into_inner).take() else {
+            return;
+        };
         warn!("{}: not waiting for files that are open", self.dir.display());
-        let ended = self.fs.unmount().map_err(anyhow::Error::from);
+        let ended = fs.unmount().map_err(anyhow::Error::from);
         self.last_word.say(&ended);
         let exit = if ended.is_ok() { Exit::OK } else { Exit::MOUNT };
         std::process::exit(exit.into());

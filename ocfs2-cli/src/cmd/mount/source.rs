@@ -13,6 +13,7 @@ use ocfs2_format::device::{self, BlockDevice, FileOptions, IoErrorKind};
 use ocfs2_fs::Detected;
 
 use super::failure::Failure;
+use super::serve::SILENCE;
 use crate::cmd::mounted::block_devices;
 use crate::mounts::mounted_on;
 
@@ -150,8 +151,8 @@ pub(crate) enum Use {
     Looking,
 }
 
-/// Opens an image file or device, after waiting for a mount of it that is just ending. `waits` is called once when there
-/// is something to wait for.
+/// Opens an image file or device, after waiting for a mount of it that is just ending. `waits` is called once when that
+/// takes its time.
 ///
 /// # Errors
 /// [`Failure`] with the status that the cause asks for.
@@ -164,7 +165,7 @@ pub(crate) fn open(
     let options = FileOptions::new()
         .writable(how == Use::Alone)
         .exclusive(how != Use::Looking);
-    let give_up = Instant::now() + PATIENCE;
+    let began = Instant::now();
     let mut waits = Some(waits);
     loop {
         let error = match device::open(path, &options, partition) {
@@ -184,14 +185,14 @@ pub(crate) fn open(
                         if how == Use::Reading { LOOK } else { "" }
                     )));
                 }
-                if Instant::now() >= give_up {
+                if began.elapsed() >= PATIENCE {
                     return Err(Failure::mount(format_args!(
                         "{}: another program is using it{}",
                         path.display(),
                         if how == Use::Reading { LOOK } else { "" }
                     )));
                 }
-                if let Some(waits) = waits.take() {
+                if let Some(waits) = waits.take_if(|_| began.elapsed() >= SILENCE) {
                     waits();
                 }
                 std::thread::sleep(Duration::from_millis(50));
