@@ -1,0 +1,320 @@
+//! A mounted directory, against ext4 through fuse2fs and against a FUSE file system that only passes requests on to a
+//! directory: what others do, and what FUSE itself costs.
+//!
+//!     cargo bench -p ocfs2-cli --bench mount
+//!
+//! `FILES` (20000), `BIG_MIB` (1024) and `RANDOM` (20000 accesses of 4 KiB) change how much is done, `ROUNDS` (3) how often;
+//! of the rounds, in which the file systems take turns, the best counts. Images and directories are in `BENCH_DIR`, else in
+//! memory (`/dev/shm`), where no disk drowns what is measured. What is read is read from a fresh mount.
+
+mod passthrough;
+
+use std::error::Error;
+use std::fs::{self, File};
+use std::hint::black_box;
+use std::io::{Read, Write};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use ocfs2_testkit::require_tool;
+
+type Result<T> = std::result::Result<T, Box<dyn Error>>;
+
+/// How much is done.
+struct Work {
+    files: u64,
+    big_mib: u64,
+    random: u64,
+}
+
+impl Work {
+    const FILES_PER_DIR: u64 = 100;
+
+    fn path(&self, dir: &Path, number: u64) -> PathBuf {
+        dir.join(format!("d{:04}/file-{number:06}", number / Self::FILES_PER_DIR))
+    }
+}
+
+/// What is measured, in the order in which it is done.
+const MEASURED: [&str; 7] = [
+    "write, 1 MiB at a time",
+    "read, 1 MiB at a time",
+    "random reads of 4 KiB",
+    "random writes of 4 KiB",
+    "creates of 1 KiB files",
+    "listing and stat",
+    "deletes",
+];
+
+/// One way to have a mounted directory.
+enum Contestant {
+    Ours,
+    Fuse2fs,
+    Passthrough,
+}
+
+impl Contestant {
+    /// Makes an empty file system.
+    fn format(&self, store: &Path, mib: u64) -> Result<()> {
+        let _ = fs::remove_file(store);
+        let _ = fs::remove_dir_all(store);
+        match self {
+            Self::Passthrough => fs::create_dir(store)?,
+            Self::Ours => {
+                File::create(store)?.set_len(mib << 20)?;
+                run(Command::new(env!("CARGO_BIN_EXE_ocfs2"))
+                    .args(["mkfs", "-q", "-M", "local"])
+                    .arg(store))?;
+            }
+            Self::Fuse2fs => {
+                File::create(store)?.set_len(mib << 20)?;
+                run(Command::new("mkfs.ext4").args(["-q", "-F"]).arg(store))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn mount(&self, store: &Path, dir: &Path) -> Result<Mounted> {
+        let mut command = match self {
+            Self::Ours => {
+                let mut command = Command::new(env!("CARGO_BIN_EXE_ocfs2"));
+                command.args(["mount", "--foreground"]).arg(store).arg(dir);
+                command
+            }
+            Self::Fuse2fs => {
+                let mut command = Command::new("fuse2fs");
+                command.arg("-f").arg(store).arg(dir);
+                command
+            }
+            Self::Passthrough => {
+                let mut command = Command::new(std::env::current_exe()?);
+                command.arg("passthrough").arg(store).arg(dir);
+                command
+            }
+        };
+        let before = device(dir)?;
+        let mut server = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+        let end = Instant::now() + Duration::from_secs(20);
+        while device(dir)? == before {
+            if server.try_wait()?.is_some() || Instant::now() > end {
+                let _ = server.kill();
+                return Err(format!("{command:?} does not mount").into());
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+        Ok(Mounted {
+            server,
+            dir: dir.to_owned(),
+        })
+    }
+}
+
+/// The number of the file system that a directory is in.
+fn device(dir: &Path) -> Result<u64> {
+    use std::os::unix::fs::MetadataExt;
+    Ok(fs::metadata(dir)?.dev())
+}
+
+struct Mounted {
+    server: Child,
+    dir: PathBuf,
+}
+
+impl Mounted {
+    /// Unmounts, and waits until everything is where it belongs.
+    fn end(mut self) -> Result<()> {
+        run(Command::new("umount").arg(&self.dir))?;
+        self.server.wait()?;
+        Ok(())
+    }
+}
+
+fn main() -> Result<()> {
+    let mut arguments = std::env::args().skip(1);
+    if arguments.next().as_deref() == Some("passthrough") {
+        let mut path = || arguments.next().ok_or("a path is missing");
+        let (backing, dir) = (path()?, path()?);
+        return Ok(passthrough::serve(backing.as_ref(), dir.as_ref())?);
+    }
+    if File::options().read(true).write(true).open("/dev/fuse").is_err() {
+        println!("skipped: /dev/fuse cannot be opened");
+        return Ok(());
+    }
+    let number = |name: &str, default: u64| std::env::var(name).ok().and_then(|n| n.parse().ok()).unwrap_or(default);
+    let work = Work {
+        files: number("FILES", 20_000),
+        big_mib: number("BIG_MIB", 1024),
+        random: number("RANDOM", 20_000),
+    };
+    let mut contestants = vec![Contestant::Ours, Contestant::Passthrough];
+    if require_tool("fuse2fs").is_some() && require_tool("mkfs.ext4").is_some() {
+        contestants.push(Contestant::Fuse2fs);
+    }
+    let place = std::env::var_os("BENCH_DIR").map_or_else(|| PathBuf::from("/dev/shm"), PathBuf::from);
+    let place = tempfile::tempdir_in(place)?;
+    let mut best = vec![[Duration::MAX; MEASURED.len()]; contestants.len()];
+    for _ in 0..number("ROUNDS", 3) {
+        for (contestant, best) in contestants.iter().zip(&mut best) {
+            let times = measure(contestant, place.path(), &work)?;
+            for (best, time) in best.iter_mut().zip(times) {
+                *best = (*best).min(time);
+            }
+        }
+    }
+    report(&work, &best);
+    Ok(())
+}
+
+fn measure(contestant: &Contestant, place: &Path, work: &Work) -> Result<[Duration; MEASURED.len()]> {
+    let (store, dir) = (place.join("store"), place.join("mounted"));
+    fs::create_dir_all(&dir)?;
+    contestant.format(&store, work.big_mib + work.files / 64 + 1024)?;
+    let big = dir.join("big");
+    let timed = |job: &mut dyn FnMut() -> Result<()>| -> Result<Duration> {
+        let mounted = contestant.mount(&store, &dir)?;
+        let start = Instant::now();
+        let done = job();
+        let time = start.elapsed();
+        mounted.end()?;
+        done.map(|()| time)
+    };
+    let times = [
+        timed(&mut || write_big(&big, work))?,
+        timed(&mut || read_big(&big, work))?,
+        timed(&mut || {
+            let file = File::open(&big)?;
+            rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::Random)?;
+            let mut block = [0; 4096];
+            for offset in offsets(work) {
+                file.read_exact_at(&mut block, offset)?;
+                black_box(&block);
+            }
+            Ok(())
+        })?,
+        timed(&mut || {
+            let file = File::options().write(true).open(&big)?;
+            for offset in offsets(work) {
+                file.write_all_at(&[7; 4096], offset)?;
+            }
+            Ok(file.sync_all()?)
+        })?,
+        timed(&mut || {
+            for number in 0..work.files {
+                let path = work.path(&dir, number);
+                if number % Work::FILES_PER_DIR == 0 {
+                    fs::create_dir(path.parent().ok_or("files are in directories")?)?;
+                }
+                fs::write(path, [1; 1024])?;
+            }
+            Ok(())
+        })?,
+        timed(&mut || {
+            let found = walk(&dir)?;
+            if found < work.files {
+                return Err(format!("{found} files are there").into());
+            }
+            Ok(())
+        })?,
+        timed(&mut || {
+            for number in 0..work.files {
+                let path = work.path(&dir, number);
+                fs::remove_file(&path)?;
+                if (number + 1) % Work::FILES_PER_DIR == 0 {
+                    fs::remove_dir(path.parent().ok_or("files are in directories")?)?;
+                }
+            }
+            Ok(())
+        })?,
+    ];
+    Ok(times)
+}
+
+fn write_big(path: &Path, work: &Work) -> Result<()> {
+    let mut file = File::create(path)?;
+    let block = vec![3; 1 << 20];
+    for _ in 0..work.big_mib {
+        file.write_all(&block)?;
+    }
+    Ok(file.sync_all()?)
+}
+
+fn read_big(path: &Path, work: &Work) -> Result<()> {
+    let mut file = File::open(path)?;
+    let mut block = vec![0; 1 << 20];
+    for _ in 0..work.big_mib {
+        file.read_exact(&mut block)?;
+        black_box(&block);
+    }
+    Ok(())
+}
+
+/// Where random accesses go: the same places for everybody.
+fn offsets(work: &Work) -> impl Iterator<Item = u64> {
+    let blocks = work.big_mib << 8;
+    let mut state = 0x2545_F491_4F6C_DD1D_u64;
+    (0..work.random).map(move |_| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state % blocks) << 12
+    })
+}
+
+/// Looks at every inode below a directory. Returns how many are no directories.
+fn walk(dir: &Path) -> Result<u64> {
+    let mut files = 0;
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        let found = entry.metadata()?;
+        if found.is_dir() {
+            files += walk(&entry.path())?;
+        } else {
+            files += 1;
+        }
+    }
+    Ok(files)
+}
+
+fn run(command: &mut Command) -> Result<()> {
+    let status = command.status()?;
+    match status.success() {
+        true => Ok(()),
+        false => Err(format!("{command:?}: {status}").into()),
+    }
+}
+
+fn report(work: &Work, best: &[[Duration; MEASURED.len()]]) {
+    let names = ["ours", "passthrough", "fuse2fs"];
+    print!("{:<24}", "per second");
+    for name in &names[..best.len()] {
+        print!(" {name:>14}");
+    }
+    for name in &names[1..best.len()] {
+        print!(" {:>14}", format!("of {name}"));
+    }
+    println!();
+    let amounts = [
+        work.big_mib,
+        work.big_mib,
+        work.random,
+        work.random,
+        work.files,
+        work.files,
+        work.files,
+    ];
+    for (row, (what, amount)) in MEASURED.iter().zip(amounts).enumerate() {
+        let rate = |times: &[Duration; MEASURED.len()]| amount as f64 / times[row].as_secs_f64();
+        let unit = if row < 2 { "MiB" } else { "" };
+        print!("{what:<24}");
+        for times in best {
+            print!(" {:>14}", format!("{:.0} {unit}", rate(times)).trim_end());
+        }
+        for times in &best[1..] {
+            print!(" {:>13.2}×", rate(&best[0]) / rate(times));
+        }
+        println!();
+    }
+}
