@@ -44,8 +44,8 @@ fn owners_modes_and_times_survive_a_remount() {
     assert_eq!(fs::symlink_metadata(bed.path("link")).unwrap().uid(), 5);
     // One of them now, the other as it is.
     let times = Timestamps {
-        last_access: time(0, UTIME_OMIT.into()),
-        last_modification: time(0, UTIME_NOW.into()),
+        last_access: time(0, UTIME_OMIT),
+        last_modification: time(0, UTIME_NOW),
     };
     utimensat(CWD, &path, &times, AtFlags::empty()).unwrap();
     let file = fs::metadata(&path).unwrap();

@@ -211,8 +211,8 @@ fn a_full_volume_says_so_and_has_room_again() {
     let fill = |name: &str| {
         let mut file = File::create(bed.path(name)).unwrap();
         loop {
-            match file.write(&block) {
-                Ok(_) => {}
+            match file.write_all(&block) {
+                Ok(()) => {}
                 Err(error) => return (error.raw_os_error(), file.metadata().unwrap().len()),
             }
         }
