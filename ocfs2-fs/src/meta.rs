@@ -1,15 +1,16 @@
 //! Checked metadata reads: one block in, verified, corrected where one bit was flipped, and cached.
 //!
-//! The cache holds the device's bytes in *chunks* of up to 64 KiB. Inodes, directory blocks and extent blocks lie close
-//! together, so a miss reads the whole chunk around the block: that is the read-ahead for tree walks. Group descriptors
-//! lie far apart; a miss on one reads its block alone.
+//! The cache holds single blocks. Inodes, directory blocks and extent blocks lie close together, so whoever misses one
+//! block and then its neighbour gets the whole *chunk* of 64 KiB around them: that is the read-ahead for tree walks. Who
+//! jumps about, as lookups in large directories do, reads one block a time.
 //!
 //! Source: on-disk reference, section 25 (checks).
 
+use std::array;
 use std::collections::BTreeMap;
 use std::ops::{Deref, Range};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ocfs2_format::device::{BlockDevice, IoError, IoErrorKind, IoOp};
 use ocfs2_format::{BlockCheck, BlockNo, Corrupt, ExtentBlock, Geometry, Structure, Verdict, Violation};
@@ -45,82 +46,57 @@ pub(crate) enum Locality {
 pub(crate) struct Meta {
     device: Arc<dyn BlockDevice>,
     geometry: Geometry,
-    cache: Cache<u64, Arc<Chunk>, ByBytes>,
+    /// By block number.
+    cache: Cache<u64, CachedBlock, ByBytes>,
+    /// Held by whoever reads a part of the device into the cache, or writes there, so that no old bytes get into the
+    /// cache behind a write. One for many chunks.
+    loading: [Mutex<()>; Self::SHARDS],
+    /// Blocks that were missed last, one for many chunks.
+    missed: [AtomicU64; Self::MISSES],
     /// Whether check codes are looked at, on a volume that has them.
     verify: bool,
     /// By block: a damaged block that is read often is reported once.
     corrections: Mutex<BTreeMap<BlockNo, Correction>>,
 }
 
-/// Bytes of the device as they are, and which of its blocks are known to be good.
-#[derive(Debug)]
-struct Chunk {
-    bytes: Box<[u8]>,
-    good: Box<[AtomicBool]>,
+/// A block as it is on the device.
+#[derive(Clone, Debug)]
+struct CachedBlock {
+    bytes: Arc<[u8]>,
+    /// Its check field is known to be good, so that nobody need compute its CRC again.
+    good: bool,
 }
 
 #[derive(Clone, Debug)]
 struct ByBytes;
 
-impl Weighter<u64, Arc<Chunk>> for ByBytes {
-    fn weight(&self, _key: &u64, chunk: &Arc<Chunk>) -> u64 {
-        (chunk.bytes.len() + chunk.good.len() + 96) as u64
+impl Weighter<u64, CachedBlock> for ByBytes {
+    fn weight(&self, _key: &u64, block: &CachedBlock) -> u64 {
+        block.bytes.len() as u64 + 96
     }
 }
 
-/// The bytes of one block or bucket.
+/// The bytes of one block or bucket, shared with the cache or whoever else has them.
 #[derive(Clone, Debug)]
-pub(crate) struct BlockBuf(Repr);
-
-#[derive(Clone, Debug)]
-enum Repr {
-    /// Part of a cached chunk.
-    Cached {
-        chunk: Arc<Chunk>,
-        start: usize,
-        len: usize,
-    },
-    /// A copy in which a bit was corrected, or that spans chunks.
-    Copy(Arc<[u8]>),
-}
+pub(crate) struct BlockBuf(Arc<[u8]>);
 
 impl Deref for BlockBuf {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        match &self.0 {
-            Repr::Cached { chunk, start, len } => &chunk.bytes[*start..*start + *len],
-            Repr::Copy(bytes) => bytes,
-        }
+        &self.0
     }
 }
 
 impl BlockBuf {
     /// A copy of bytes that were read otherwise.
     pub(crate) fn of_copy(bytes: &[u8]) -> BlockBuf {
-        BlockBuf(Repr::Copy(bytes.into()))
+        BlockBuf(bytes.into())
     }
 
     /// The bytes, to be shared.
     pub(crate) fn into_shared(self) -> Arc<[u8]> {
-        match self.0 {
-            Repr::Cached { chunk, start, len } => chunk.bytes[start..start + len].into(),
-            Repr::Copy(bytes) => bytes,
-        }
-    }
-
-    /// Marks the block as verified, so that the next reader of the cached bytes need not compute its CRC.
-    fn mark_good(&self, block_size: usize) {
-        if let Repr::Cached { chunk, start, .. } = &self.0 {
-            chunk.good[start / block_size].store(true, Ordering::Relaxed);
-        }
-    }
-
-    fn is_marked_good(&self, block_size: usize) -> bool {
-        match &self.0 {
-            Repr::Cached { chunk, start, .. } => chunk.good[start / block_size].load(Ordering::Relaxed),
-            Repr::Copy(_) => false,
-        }
+        self.0
     }
 }
 
@@ -148,7 +124,7 @@ pub(crate) trait Blocks: std::fmt::Debug {
     fn verified(&self, at: BlockNo, structure: Structure, check_offset: usize, locality: Locality) -> Result<BlockBuf> {
         self.require_inside(at, 1, structure)?;
         match self.newest(at) {
-            Some(image) => Ok(BlockBuf(Repr::Copy(image))),
+            Some(image) => Ok(BlockBuf(image)),
             None => self.home().verified_home(at, structure, check_offset, locality),
         }
     }
@@ -174,7 +150,7 @@ pub(crate) trait Blocks: std::fmt::Debug {
                 None => bytes.extend_from_slice(&self.home().bytes(block, Locality::Clustered)?),
             }
         }
-        let bucket = BlockBuf(Repr::Copy(bytes.into()));
+        let bucket = BlockBuf(bytes.into());
         // The blocks of a bucket change together.
         if is_newer {
             return Ok(bucket);
@@ -221,16 +197,24 @@ impl Blocks for Meta {
 impl Meta {
     /// Bytes of a chunk.
     const CHUNK: u64 = 64 << 10;
+    /// Locks of [`loading`](Self::loading); a mask has a bit for each.
+    const SHARDS: usize = 64;
+    /// Entries of [`missed`](Self::missed).
+    const MISSES: usize = 256;
+    /// Blocks as close as this are neighbours.
+    const NEAR: u64 = 2;
     /// Corrections that are remembered; more than that and the volume needs a check anyway.
     const MAX_CORRECTIONS: usize = 4096;
 
     pub(crate) fn new(device: Arc<dyn BlockDevice>, geometry: Geometry, options: &OpenOptions) -> Self {
-        let cache_bytes = options.cache_bytes;
-        let items = (cache_bytes / Self::CHUNK).max(16) as usize;
+        let cache_bytes = options.cache_bytes.max(16 * Self::CHUNK);
+        let items = (cache_bytes >> geometry.block_size_bits) as usize;
         Meta {
             device,
             geometry,
-            cache: Cache::with_weighter(items, cache_bytes.max(16 * Self::CHUNK), ByBytes),
+            cache: Cache::with_weighter(items, cache_bytes, ByBytes),
+            loading: array::from_fn(|_| Mutex::new(())),
+            missed: array::from_fn(|_| AtomicU64::new(u64::MAX)),
             verify: geometry.features.metaecc() && !options.lenient,
             corrections: Mutex::default(),
         }
@@ -256,51 +240,128 @@ impl Meta {
 
     /// Forgets all cached blocks: the next read sees what is on the device then.
     pub(crate) fn invalidate(&self) {
+        let _all = self.lock_shards(u64::MAX);
         self.cache.clear();
     }
 
-    /// Forgets what is cached of bytes that have just been written to the device. Whoever is reading them at this moment
-    /// may get what was there before, but leaves nothing of it in the cache.
-    pub(crate) fn invalidate_bytes(&self, range: Range<u64>) {
-        for locality in [Locality::Clustered, Locality::Scattered] {
-            let unit = self.unit(locality);
-            for number in range.start / unit..range.end.div_ceil(unit) {
-                self.cache.remove(&Self::key(number, locality));
+    /// Runs what changes bytes of the device. What is cached of them is forgotten, or becomes `bytes`, which they are then.
+    pub(crate) fn while_writing(
+        &self,
+        range: Range<u64>,
+        bytes: Option<&[u8]>,
+        write: impl FnOnce() -> std::result::Result<(), IoError>,
+    ) -> std::result::Result<(), IoError> {
+        let chunks = range.start / Self::CHUNK..range.end.div_ceil(Self::CHUNK);
+        let mask = if chunks.end.saturating_sub(chunks.start) >= Self::SHARDS as u64 {
+            u64::MAX
+        } else {
+            chunks.fold(0, |mask, chunk| mask | 1 << Self::shard(chunk))
+        };
+        let _shards = self.lock_shards(mask);
+        let written = write();
+        let bits = self.geometry.block_size_bits;
+        for block in range.start >> bits..range.end.div_ceil(1 << bits) {
+            if !self.cache.contains_key(&block) {
+                continue;
+            }
+            let new = bytes.filter(|_| written.is_ok()).and_then(|bytes| {
+                let start = usize::try_from((block << bits).checked_sub(range.start)?).ok()?;
+                bytes.get(start..start.checked_add(self.geometry.block_size())?)
+            });
+            match new {
+                Some(new) => {
+                    let (bytes, good) = (new.into(), false);
+                    // Fails when the block has just been dropped for lack of room.
+                    let _ = self.cache.replace(block, CachedBlock { bytes, good }, true);
+                }
+                None => drop(self.cache.remove(&block)),
             }
         }
+        written
     }
 
-    /// Chunks of both sizes share one cache.
-    fn key(number: u64, locality: Locality) -> u64 {
-        number << 1 | u64::from(locality == Locality::Clustered)
+    fn shard(chunk: u64) -> usize {
+        chunk as usize % Self::SHARDS
+    }
+
+    fn lock_shard(&self, index: usize) -> MutexGuard<'_, ()> {
+        self.loading[index].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Locks those of the shards that a mask has bits for.
+    fn lock_shards(&self, mask: u64) -> Vec<MutexGuard<'_, ()>> {
+        let wanted = (0..Self::SHARDS).filter(|index| mask >> index & 1 != 0);
+        wanted.map(|index| self.lock_shard(index)).collect()
     }
 
     /// The bytes of any block of the device; the caller has made sure that its byte offset fits in 64 bits.
     pub(crate) fn bytes(&self, at: BlockNo, locality: Locality) -> Result<BlockBuf> {
-        let block_size = self.geometry.block_size();
-        let offset = at.0 << self.geometry.block_size_bits;
-        let unit = self.unit(locality);
-        let key = Self::key(offset / unit, locality);
-        let chunk = match self
-            .cache
-            .get_or_insert_with(&key, || self.read_chunk(offset / unit * unit, unit))
-        {
-            // A bad sector among the neighbours must not hide this block.
-            Err(_) if locality == Locality::Clustered => return self.bytes(at, Locality::Scattered),
-            read => read?,
-        };
-        let start = (offset % unit) as usize;
-        if start + block_size > chunk.bytes.len() {
-            let kind = IoErrorKind::OutOfRange {
-                device_len: self.device.geometry().len,
-            };
-            return Err(IoError::new(IoOp::Read, offset, block_size as u64, kind).into());
+        Ok(BlockBuf(self.cached(at, locality)?.bytes))
+    }
+
+    fn cached(&self, at: BlockNo, locality: Locality) -> Result<CachedBlock> {
+        if let Some(block) = self.cache.get(&at.0) {
+            return Ok(block);
         }
-        Ok(BlockBuf(Repr::Cached {
-            chunk,
-            start,
-            len: block_size,
-        }))
+        let mut ahead = false;
+        if locality == Locality::Clustered {
+            let chunk = (at.0 << self.geometry.block_size_bits) / Self::CHUNK;
+            let before = self.missed[chunk as usize % Self::MISSES].swap(at.0, Ordering::Relaxed);
+            ahead = before.abs_diff(at.0) <= Self::NEAR;
+        }
+        match self.load(at, ahead) {
+            // A bad sector among the neighbours must not hide this block.
+            Err(_) if ahead => self.load(at, false),
+            read => read,
+        }
+    }
+
+    /// Reads a block, with the chunk around it or alone, into the cache.
+    fn load(&self, at: BlockNo, ahead: bool) -> Result<CachedBlock> {
+        let (bits, size) = (self.geometry.block_size_bits, self.geometry.block_size());
+        let offset = at.0 << bits;
+        let chunk = offset / Self::CHUNK;
+        let _shard = self.lock_shard(Self::shard(chunk));
+        if let Some(block) = self.cache.peek(&at.0) {
+            return Ok(block);
+        }
+        let device = self.device.geometry();
+        // The smallest that the device allows.
+        let smallest = (size as u64).max(device.block_size.into());
+        let unit = if ahead { Self::CHUNK.max(smallest) } else { smallest };
+        let start = offset / unit * unit;
+        let len = device.len.saturating_sub(start).min(unit) as usize;
+        if (offset - start) as usize + size > len {
+            let device_len = device.len;
+            let kind = IoErrorKind::OutOfRange { device_len };
+            return Err(IoError::new(IoOp::Read, offset, size as u64, kind).into());
+        }
+        let mut bytes = vec![0; len];
+        self.device.read(start, &mut bytes)?;
+        let mut wanted = None;
+        for (block, bytes) in (start >> bits..).zip(bytes.chunks_exact(size)) {
+            if block != at.0 && self.cache.contains_key(&block) {
+                continue;
+            }
+            let (bytes, good) = (bytes.into(), false);
+            let cached = CachedBlock { bytes, good };
+            if block == at.0 {
+                wanted = Some(cached.clone());
+            }
+            self.cache.insert(block, cached);
+        }
+        Ok(wanted.expect("the unit was cut around the block"))
+    }
+
+    /// Remembers that the check field of a cached block is good.
+    fn mark_good(&self, at: BlockNo, bytes: &Arc<[u8]>) {
+        let chunk = (at.0 << self.geometry.block_size_bits) / Self::CHUNK;
+        let _shard = self.lock_shard(Self::shard(chunk));
+        if self.cache.peek(&at.0).is_some_and(|now| Arc::ptr_eq(&now.bytes, bytes)) {
+            let (bytes, good) = (bytes.clone(), true);
+            // Fails when the block has just been dropped for lack of room.
+            let _ = self.cache.replace(at.0, CachedBlock { bytes, good }, true);
+        }
     }
 
     /// The bytes of a block at home whose check field, where the volume has them, is good or was made good.
@@ -311,15 +372,15 @@ impl Meta {
         check_offset: usize,
         locality: Locality,
     ) -> Result<BlockBuf> {
-        let block = self.bytes(at, locality)?;
-        if !self.verify || block.is_marked_good(self.geometry.block_size()) {
-            return Ok(block);
+        let CachedBlock { bytes, good } = self.cached(at, locality)?;
+        if !self.verify || good {
+            return Ok(BlockBuf(bytes));
         }
-        if BlockCheck::is_good(&block, check_offset) {
-            block.mark_good(self.geometry.block_size());
-            return Ok(block);
+        if BlockCheck::is_good(&bytes, check_offset) {
+            self.mark_good(at, &bytes);
+            return Ok(BlockBuf(bytes));
         }
-        self.correct(&block, at, structure, check_offset)
+        self.correct(&BlockBuf(bytes), at, structure, check_offset)
     }
 
     fn verified_bucket(&self, bucket: BlockBuf, at: BlockNo) -> Result<BlockBuf> {
@@ -339,29 +400,10 @@ impl Meta {
                     structure,
                     verdict,
                 });
-                Ok(BlockBuf(Repr::Copy(copy.into())))
+                Ok(BlockBuf(copy.into()))
             }
             Err(bad) => Err(Corrupt::new(structure, bad.into()).at_block(at).into()),
         }
-    }
-
-    /// Bytes read at once: a chunk, or the smallest that the device allows.
-    fn unit(&self, locality: Locality) -> u64 {
-        match locality {
-            Locality::Clustered => Self::CHUNK,
-            Locality::Scattered => (self.geometry.block_size() as u64).max(self.device.geometry().block_size.into()),
-        }
-    }
-
-    fn read_chunk(&self, offset: u64, unit: u64) -> Result<Arc<Chunk>> {
-        let device_len = self.device.geometry().len;
-        let len = device_len.saturating_sub(offset).min(unit) as usize;
-        let mut bytes = vec![0; len].into_boxed_slice();
-        self.device.read(offset, &mut bytes)?;
-        let good = (0..len / self.geometry.block_size())
-            .map(|_| AtomicBool::new(false))
-            .collect();
-        Ok(Arc::new(Chunk { bytes, good }))
     }
 }
 

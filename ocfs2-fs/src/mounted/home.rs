@@ -1,4 +1,4 @@
-//! The device as the journal and the few unjournaled writers see it: what they write is forgotten by the metadata cache.
+//! The device as the journal and the few unjournaled writers see it: the metadata cache keeps up with what they write.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use ocfs2_format::device::{BlockDevice, DevGeometry, DevTraits, Durability, IoEr
 
 use crate::meta::{Blocks, Meta};
 
-/// Writes through to the device and makes the cache of metadata forget what it had of the range.
+/// Writes through to the device, and into the cache of metadata what that has of the range.
 #[derive(Debug)]
 pub(crate) struct HomeDevice {
     meta: Arc<Meta>,
@@ -37,9 +37,9 @@ impl BlockDevice for HomeDevice {
     }
 
     fn write(&self, offset: u64, buf: &[u8], how: Durability) -> Result<(), IoError> {
-        let written = self.inner().write(offset, buf, how);
-        self.meta.invalidate_bytes(offset..offset + buf.len() as u64);
-        written
+        let range = offset..offset.saturating_add(buf.len() as u64);
+        self.meta
+            .while_writing(range, Some(buf), || self.inner().write(offset, buf, how))
     }
 
     fn flush(&self) -> Result<(), IoError> {
@@ -47,14 +47,12 @@ impl BlockDevice for HomeDevice {
     }
 
     fn discard(&self, range: Range<u64>) -> Result<(), IoError> {
-        let done = self.inner().discard(range.clone());
-        self.meta.invalidate_bytes(range);
-        done
+        self.meta
+            .while_writing(range.clone(), None, || self.inner().discard(range))
     }
 
     fn write_zeroes(&self, range: Range<u64>) -> Result<(), IoError> {
-        let done = self.inner().write_zeroes(range.clone());
-        self.meta.invalidate_bytes(range);
-        done
+        self.meta
+            .while_writing(range.clone(), None, || self.inner().write_zeroes(range))
     }
 }

@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::os::unix::fs::FileExt;
-use std::time::Instant;
 
 use ocfs2_format::InodeNo;
 use ocfs2_format::device::{BlockDevice, Durability};
@@ -255,35 +254,4 @@ fn the_kernel_and_we_grow_the_same_directories_in_turns() {
         let found = with_kernel(&bed, script).read("names").unwrap();
         assert_eq!(String::from_utf8(found).unwrap().lines().collect::<Vec<_>>(), expected);
     }
-}
-
-/// Set `OCFS2_SCALE` to the number of names; a million is what the library promises.
-#[test]
-#[ignore = "takes minutes: one of the long runs of CONTRIBUTING.md"]
-fn names_cost_the_same_in_directories_of_every_size() {
-    let count: usize = std::env::var("OCFS2_SCALE").map_or(100_000, |count| count.parse().unwrap());
-    let bed = Bed::new(Shape {
-        mib: 512 + count as u64 / 150,
-        ..Shape::default()
-    });
-    let fs = bed.mount();
-    let dir = fs
-        .make_dir(fs.root(), b"d", &NewInode::with_mode(0o755))
-        .unwrap()
-        .number();
-    // A length that leaves a little room in every block.
-    let name = |number: usize| format!("a-file-with-a-name-{number:08}").into_bytes();
-    let step = (count / 10).max(1);
-    type Change<'c> = &'c dyn Fn(usize);
-    let create: Change<'_> = &|number| drop(fs.create_file(dir, &name(number), &NewInode::with_mode(0o644)).unwrap());
-    let look_up: Change<'_> = &|number| assert!(fs.lookup(dir, &name(number)).unwrap().is_some());
-    let unlink: Change<'_> = &|number| fs.unlink(dir, &name(number)).unwrap();
-    for (what, change) in [("create", create), ("look up", look_up), ("unlink", unlink)] {
-        for first in (0..count).step_by(step) {
-            let start = Instant::now();
-            (first..(first + step).min(count)).for_each(change);
-            eprintln!("{what} {first}..: {:?} each", start.elapsed() / step as u32);
-        }
-    }
-    fs.unmount().unwrap();
 }

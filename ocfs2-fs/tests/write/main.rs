@@ -21,5 +21,6 @@ mod observe;
 mod orphans;
 mod quota;
 mod refcount;
+mod scale;
 mod space;
 mod xattr;
