@@ -157,17 +157,18 @@ fn check_name(name: &[u8]) -> Result<(), Violation> {
     if name.is_empty() {
         return Err(Violation::Name { why: "it is empty" });
     }
+    // Nearly all names are good, and short: one pass, without a branch for each byte.
+    if !name.iter().fold(false, |bad, &byte| bad | (byte == 0) | (byte == b'/')) {
+        return Ok(());
+    }
     if name.contains(&0) {
         return Err(Violation::Name {
             why: "it contains a NUL",
         });
     }
-    if name.contains(&b'/') {
-        return Err(Violation::Name {
-            why: "it contains a slash",
-        });
-    }
-    Ok(())
+    Err(Violation::Name {
+        why: "it contains a slash",
+    })
 }
 
 /// The end of a directory block, with the metaecc feature or a directory index (`ocfs2_dir_block_trailer`).

@@ -22,6 +22,15 @@ pub struct DirEntry {
 }
 
 impl DirEntry {
+    fn of(entry: &ocfs2_format::DirEntry<'_>, offset: u64) -> DirEntry {
+        DirEntry {
+            name: entry.name.to_vec(),
+            inode: entry.inode().unwrap_or_default(),
+            kind: entry.kind(),
+            position: offset + entry.offset as u64,
+        }
+    }
+
     pub(crate) fn new(name: Vec<u8>, inode: InodeNo, kind: Option<FileKind>, position: u64) -> DirEntry {
         DirEntry {
             name,
@@ -222,13 +231,7 @@ impl DirReader {
         }
         if let Contents::Inline(area) = self.dir.contents() {
             self.done = true;
-            return Some(parse_entries(
-                area,
-                0,
-                self.dir.number().block(),
-                self.dir.number(),
-                |_| true,
-            ));
+            return Some(parse_entries(area, 0, self.dir.number().block(), self.dir.number()));
         }
         let mut blocks = DirBlocks::new(meta, &self.dir);
         blocks.index = self.next_block;
@@ -245,7 +248,7 @@ impl DirReader {
         };
         self.next_block += 1;
         let area = &block.bytes[..block.area];
-        Some(parse_entries(area, block.offset, block.at, self.dir.number(), |_| true))
+        Some(parse_entries(area, block.offset, block.at, self.dir.number()))
     }
 }
 
@@ -257,14 +260,14 @@ pub(crate) fn entries_from(meta: &dyn Blocks, dir: &Inode, position: u64) -> Res
         entries
     };
     if let Contents::Inline(area) = dir.contents() {
-        let entries = parse_entries(area, 0, dir.number().block(), dir.number(), |_| true)?;
+        let entries = parse_entries(area, 0, dir.number().block(), dir.number())?;
         return Ok((behind(entries), None));
     }
     let mut blocks = DirBlocks::new(meta, dir);
     blocks.index = position >> meta.geometry().block_size_bits;
     while let Some(block) = blocks.next().transpose()? {
         let area = &block.bytes[..block.area];
-        let entries = behind(parse_entries(area, block.offset, block.at, dir.number(), |_| true)?);
+        let entries = behind(parse_entries(area, block.offset, block.at, dir.number())?);
         if !entries.is_empty() {
             let end = block.offset + meta.geometry().block_size() as u64;
             return Ok((entries, (blocks.index < blocks.count).then_some(end)));
@@ -273,29 +276,33 @@ pub(crate) fn entries_from(meta: &dyn Blocks, dir: &Inode, position: u64) -> Res
     Ok((Vec::new(), None))
 }
 
-/// The used entries of an area that `keep` wants.
-pub(crate) fn parse_entries(
+/// The used entries of an area.
+pub(crate) fn parse_entries(area: &[u8], offset: u64, at: BlockNo, dir: InodeNo) -> Result<Vec<DirEntry>> {
+    used_entries(area, offset, at, dir)
+        .map(|entry| Ok(DirEntry::of(&entry?, offset)))
+        .collect()
+}
+
+/// The entry of a name in an area. What is behind it is not looked at.
+pub(crate) fn find_entry(area: &[u8], offset: u64, at: BlockNo, dir: InodeNo, name: &[u8]) -> Result<Option<DirEntry>> {
+    for entry in used_entries(area, offset, at, dir) {
+        let entry = entry?;
+        if entry.name == name {
+            return Ok(Some(DirEntry::of(&entry, offset)));
+        }
+    }
+    Ok(None)
+}
+
+fn used_entries(
     area: &[u8],
     offset: u64,
     at: BlockNo,
     dir: InodeNo,
-    keep: impl Fn(&[u8]) -> bool,
-) -> Result<Vec<DirEntry>> {
-    let mut found = Vec::new();
-    for entry in DirEntries::new(area) {
-        let entry = entry.map_err(|corrupt| corrupt.at_block(at).in_inode(dir).at_offset(offset))?;
-        let Some(inode) = entry.inode() else { continue };
-        if keep(entry.name) {
-            let position = offset + entry.offset as u64;
-            found.push(DirEntry {
-                name: entry.name.to_vec(),
-                inode,
-                kind: entry.kind(),
-                position,
-            });
-        }
-    }
-    Ok(found)
+) -> impl Iterator<Item = Result<ocfs2_format::DirEntry<'_>>> {
+    DirEntries::new(area)
+        .map(move |entry| entry.map_err(|corrupt| corrupt.at_block(at).in_inode(dir).at_offset(offset).into()))
+        .filter(|entry| entry.as_ref().map_or(true, |entry| entry.inode().is_some()))
 }
 
 /// Finds a name, through the index where the directory has one.
@@ -311,14 +318,12 @@ pub(crate) fn lookup(meta: &dyn Blocks, dir: &Inode, name: &[u8]) -> Result<Opti
 pub(crate) fn lookup_linear(meta: &dyn Blocks, dir: &Inode, name: &[u8]) -> Result<Option<DirEntry>> {
     require_dir(dir)?;
     if let Contents::Inline(area) = dir.contents() {
-        let found = parse_entries(area, 0, dir.number().block(), dir.number(), |entry| entry == name)?;
-        return Ok(found.into_iter().next());
+        return find_entry(area, 0, dir.number().block(), dir.number(), name);
     }
     for block in DirBlocks::new(meta, dir) {
         let block = block?;
         let area = &block.bytes[..block.area];
-        let found = parse_entries(area, block.offset, block.at, dir.number(), |entry| entry == name)?;
-        if let Some(entry) = found.into_iter().next() {
+        if let Some(entry) = find_entry(area, block.offset, block.at, dir.number(), name)? {
             return Ok(Some(entry));
         }
     }
@@ -400,8 +405,7 @@ fn lookup_hash(meta: &dyn Blocks, dir: &Inode, root: &DxRoot, hash: DxHash, name
         }
         searched = Some(at);
         let block = read_dir_block(meta, dir, at, 0)?;
-        let found = parse_entries(&block.bytes[..block.area], 0, at, dir.number(), |entry| entry == name)?;
-        if let Some(entry) = found.into_iter().next() {
+        if let Some(entry) = find_entry(&block.bytes[..block.area], 0, at, dir.number(), name)? {
             return Ok(Some(entry));
         }
     }

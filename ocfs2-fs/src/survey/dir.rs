@@ -40,7 +40,7 @@ impl Survey<'_> {
         };
         if let Contents::Inline(area) = dir.contents() {
             let at = dir.number().block();
-            match dir::parse_entries(area, 0, at, dir.number(), |_| true) {
+            match dir::parse_entries(area, 0, at, dir.number()) {
                 Ok(entries) => self.entries(dir, at, &entries, &mut names),
                 Err(error) => {
                     names.broken += 1;
@@ -93,9 +93,8 @@ impl Survey<'_> {
             return;
         }
         let offset = index << geometry.block_size_bits;
-        let entries = dir::read_dir_block(self.volume.meta(), dir, at, offset).and_then(|block: DirBlock| {
-            dir::parse_entries(&block.bytes[..block.area], offset, at, dir.number(), |_| true)
-        });
+        let entries = dir::read_dir_block(self.volume.meta(), dir, at, offset)
+            .and_then(|block: DirBlock| dir::parse_entries(&block.bytes[..block.area], offset, at, dir.number()));
         match entries {
             Ok(entries) => self.entries(dir, at, &entries, names),
             Err(error) => {

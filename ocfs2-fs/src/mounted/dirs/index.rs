@@ -9,7 +9,7 @@ use ocfs2_format::{
 use zerocopy::FromZeros;
 
 use super::charge;
-use crate::dir::{dx_leaf_block, dx_tree, parse_entries, read_dir_block, read_dx_leaf, read_dx_root};
+use crate::dir::{dx_leaf_block, dx_tree, find_entry, read_dir_block, read_dx_leaf, read_dx_root};
 use crate::error::{Error, Result};
 use crate::extent_tree::{Extent, Lookup};
 use crate::inode::Inode;
@@ -89,7 +89,7 @@ fn find_in_list(
         let dir_block = BlockNo(entry.dx_dirent_blk.get());
         let block = read_dir_block(meta, dir, dir_block, 0)?;
         let area = &block.bytes[..block.area];
-        if !parse_entries(area, 0, dir_block, dir.number(), |entry| entry == name)?.is_empty() {
+        if find_entry(area, 0, dir_block, dir.number(), name)?.is_some() {
             return Ok(Some(Place {
                 leaf,
                 position,
