@@ -36,7 +36,7 @@ mod txn;
 
 use std::fmt;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use ocfs2_format::{
@@ -59,7 +59,7 @@ pub(crate) use home::HomeDevice;
 pub(crate) use locks::{Level, LockSet, Locks};
 pub(crate) use quota::Charge;
 pub use space::FsStats;
-pub(crate) use space::{Need, SpaceState, SubBlock};
+pub(crate) use space::{ClusterRun, Need, SpaceState, SubBlock};
 pub(crate) use txn::Txn;
 
 use crate::error::{Error, Result};
@@ -99,6 +99,8 @@ pub(crate) struct Core {
     /// Generation of the next inode to be made.
     next_generation: AtomicU32,
     space: Mutex<SpaceState>,
+    /// Told when nobody writes to clusters of the window any more that are not allocated yet.
+    landed: Condvar,
 }
 
 impl Core {

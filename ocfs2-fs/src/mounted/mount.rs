@@ -103,6 +103,7 @@ impl FileSystem {
             nameless: Default::default(),
             next_generation: AtomicU32::new(first_generation.unwrap_or(1)),
             space: Mutex::default(),
+            landed: Default::default(),
         };
         core.recover(&crashed)?;
         core.empty_orphan_dirs();
@@ -135,6 +136,7 @@ impl FileSystem {
             nameless: Default::default(),
             next_generation: AtomicU32::new(0),
             space: Mutex::default(),
+            landed: Default::default(),
         };
         Ok(FileSystem::new(core))
     }

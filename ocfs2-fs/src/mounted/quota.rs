@@ -107,6 +107,11 @@ impl Core {
         }
     }
 
+    /// Whether usage of any kind is counted.
+    pub(super) fn counts_any_quota(&self) -> bool {
+        KINDS.into_iter().any(|kind| self.counts(kind))
+    }
+
     fn global_file(&self, kind: QuotaKind) -> Result<GlobalFile> {
         let file = match kind {
             QuotaKind::User => SystemFile::UserQuota,

@@ -172,3 +172,42 @@ fn a_window_that_no_crash_explains_is_refused() {
     let mounted = mount_on(bed.device.clone(), &MountOptions::default());
     assert!(matches!(mounted, Err(Error::Corrupt(_))), "{mounted:?}");
 }
+
+#[test]
+fn writers_at_the_same_time_fill_a_volume_to_its_last_cluster() {
+    const WRITERS: u8 = 4;
+    let bed = Bed::new(Shape::default());
+    let fs = bed.mount();
+    let path = |writer: u8| format!("/writer-{writer}");
+    let sizes: Vec<u64> = std::thread::scope(|scope| {
+        let writers: Vec<_> = (0..WRITERS)
+            .map(|writer| {
+                let (fs, path) = (&fs, path(writer));
+                scope.spawn(move || {
+                    let file = fs.open(path, OpenHow::new().write(true).create(true)).unwrap();
+                    let mut size = 0;
+                    // Some of them large enough to be written before they are allocated.
+                    for len in [300_000, 4096, 70_000, 1 << 20].into_iter().cycle() {
+                        match file.write_at(size, &vec![writer + 1; len]) {
+                            Ok(written) => size += written as u64,
+                            Err(Error::NoSpace) => return size,
+                            Err(error) => panic!("{error}"),
+                        }
+                    }
+                    unreachable!("a volume is finite")
+                })
+            })
+            .collect();
+        writers.into_iter().map(|writer| writer.join().unwrap()).collect()
+    });
+    assert_eq!(fs.statfs().unwrap().free_blocks, 0);
+    for (writer, size) in (0..WRITERS).zip(sizes) {
+        let bytes = fs.read(path(writer)).unwrap();
+        assert_eq!(bytes.len() as u64, size);
+        assert!(bytes.iter().all(|&byte| byte == writer + 1), "writer {writer}");
+    }
+    fs.remove_file(path(0)).unwrap();
+    fs.write("/again", vec![9; 2 << 20]).unwrap();
+    fs.unmount().unwrap();
+    bed.assert_clean();
+}

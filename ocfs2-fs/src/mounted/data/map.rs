@@ -52,6 +52,18 @@ impl Run {
         matches!(self.place, Place::Mapped { flags, .. } if !flags.contains(ExtentFlags::UNWRITTEN))
     }
 
+    /// The run once it has been written to; a hole stays one.
+    pub(crate) fn made_plain(self) -> Run {
+        let place = match self.place {
+            Place::Hole => Place::Hole,
+            Place::Mapped { blkno, .. } => Place::Mapped {
+                blkno,
+                flags: ExtentFlags::empty(),
+            },
+        };
+        Run { place, ..self }
+    }
+
     pub(crate) fn is_hole(&self) -> bool {
         self.place == Place::Hole
     }

@@ -15,7 +15,7 @@ use crate::extent_tree::Extent;
 use crate::inode::Inode;
 use crate::meta::Blocks;
 use crate::mounted::tree::{self, Intent, Root};
-use crate::mounted::{Charge, Core, LockSet, Need, Txn, refcount};
+use crate::mounted::{Charge, ClusterRun, Core, LockSet, Need, Txn, refcount};
 
 /// Bytes of one step: the transaction is open while they are written.
 pub(crate) const STEP: u64 = 8 << 20;
@@ -28,6 +28,9 @@ const SPARE_CHANGES: u32 = 8;
 
 /// Longest record, in clusters.
 pub(crate) const MAX_RECORD: u32 = u16::MAX as u32;
+
+/// Bytes from which on it is worth visiting the allocator twice to write without its lock.
+const WORTH_FLYING: u64 = 64 << 10;
 
 /// What is left to write.
 #[derive(Clone, Copy, Debug)]
@@ -69,7 +72,10 @@ pub(crate) fn step(locks: &mut LockSet<'_>, number: InodeNo, piece: Piece<'_>) -
         } else if plan.changes == 0 {
             overwrite(locks, &inode, piece, &plan).map(Some)
         } else {
-            place(locks, &inode, piece, &plan).map(Some)
+            match fly(locks, &inode, piece, &plan) {
+                Ok(None) => place(locks, &inode, piece, &plan).map(Some),
+                flown => flown,
+            }
         };
         match tried {
             Ok(None) => {}
@@ -144,6 +150,100 @@ fn overwrite(locks: &mut LockSet<'_>, inode: &Inode, piece: Piece<'_>, plan: &Pl
     Ok(end - piece.offset)
 }
 
+/// Writes to clusters that are allocated only then, so that nobody waits for an allocator because of the data. `None`, with
+/// nothing changed, if they are better allocated before.
+fn fly(locks: &mut LockSet<'_>, inode: &Inode, piece: Piece<'_>, plan: &Plan) -> Result<Option<u64>> {
+    let core = locks.core();
+    let geometry = *core.geometry();
+    if geometry.clusters_to_bytes(plan.holes) < WORTH_FLYING {
+        return Ok(None);
+    }
+    let (from, _) = clusters_of(&geometry, piece.offset, piece.end());
+    let goal = map::goal(core, inode, from)?;
+    let root = Root::Data(inode.number());
+    let cost = tree::cost_from(core, root, from as u32, plan.changes + SPARE_CHANGES)?;
+    let most = SPARE_CHANGES as usize;
+    let Some(flight) = locks.take_off(inode.number(), goal, (plan.holes, most), cost.blocks)? else {
+        return Ok(None);
+    };
+    let fresh = spread(plan, flight.runs(), &geometry);
+    let end = piece.end().min(plan.end << geometry.cluster_size_bits);
+    write_data(core, piece, plan, &fresh, end)?;
+
+    let Some(credits) = locks.prepare_landing(cost.blocks)? else {
+        return Ok(None);
+    };
+    let mut txn = locks.begin(cost.credits + 1 + credits)?;
+    txn.land(&flight)?;
+    for run in &fresh {
+        let Some(extent) = run.extent() else { continue };
+        let was_hole = plan
+            .runs
+            .iter()
+            .any(|old| old.is_hole() && old.cpos <= run.cpos && run.end <= old.end);
+        if was_hole {
+            tree::insert(&mut txn, root, extent)?;
+        } else {
+            tree::replace(&mut txn, root, &[extent])?;
+        }
+    }
+    finish(&mut txn, inode.number(), end)?;
+    txn.commit()?;
+    Ok(Some(end - piece.offset))
+}
+
+/// What a plan's runs that are not plain become, the holes with clusters from `clusters`, which are as many as they have.
+fn spread(plan: &Plan, clusters: &[ClusterRun], geometry: &Geometry) -> Vec<Run> {
+    let mut clusters = clusters.iter().copied();
+    let mut left = clusters.next();
+    let mut fresh = Vec::new();
+    for run in plan.runs.iter().filter(|run| !run.is_plain()) {
+        if !run.is_hole() {
+            fresh.push(run.made_plain());
+            continue;
+        }
+        let mut cpos = run.cpos;
+        while let Some(from) = left.filter(|_| cpos < run.end) {
+            let part = u64::from(from.clusters).min(run.end - cpos);
+            fresh.push(Run {
+                cpos,
+                end: cpos + part,
+                place: Place::Mapped {
+                    blkno: geometry.cluster_to_block(from.start),
+                    flags: ExtentFlags::empty(),
+                },
+            });
+            cpos += part;
+            // Not more than the run has.
+            let part = part as u32;
+            left = match from.clusters - part {
+                0 => clusters.next(),
+                clusters => Some(ClusterRun {
+                    start: ClusterNo(from.start.0 + part),
+                    clusters,
+                }),
+            };
+        }
+    }
+    fresh
+}
+
+/// Writes a piece up to the byte `end` of the file: over what is there, and into clusters that hold something old.
+fn write_data(core: &Core, piece: Piece<'_>, plan: &Plan, fresh: &[Run], end: u64) -> Result<()> {
+    let (device, geometry) = (core.device().as_ref(), core.geometry());
+    for run in plan.runs.iter().filter(|run| run.is_plain()) {
+        if let Some(transfer) = transfer(run, piece.offset, piece.at, end, geometry) {
+            device::overwrite(device, piece.payload, transfer)?;
+        }
+    }
+    for run in fresh {
+        if let Some(transfer) = transfer(run, piece.offset, piece.at, end, geometry) {
+            device::fill(device, piece.payload, transfer, device_range(run, geometry))?;
+        }
+    }
+    Ok(())
+}
+
 /// Allocates, converts, writes.
 fn place(locks: &mut LockSet<'_>, inode: &Inode, piece: Piece<'_>, plan: &Plan) -> Result<u64> {
     let core = locks.core();
@@ -196,17 +296,7 @@ fn place(locks: &mut LockSet<'_>, inode: &Inode, piece: Piece<'_>, plan: &Plan) 
     txn.charge(inode.uid(), inode.gid(), Charge { bytes, inodes: 0 })?;
 
     // The data is on the device before the transaction that shows it commits.
-    let device = core.device().as_ref();
-    for run in plan.runs.iter().filter(|run| run.is_plain()) {
-        if let Some(transfer) = transfer(run, piece.offset, piece.at, end, &geometry) {
-            device::overwrite(device, piece.payload, transfer)?;
-        }
-    }
-    for run in &fresh {
-        if let Some(transfer) = transfer(run, piece.offset, piece.at, end, &geometry) {
-            device::fill(device, piece.payload, transfer, device_range(run, &geometry))?;
-        }
-    }
+    write_data(core, piece, plan, &fresh, end)?;
     finish(&mut txn, inode.number(), end)?;
     txn.commit()?;
     if let Some(ready) = ready {
@@ -231,16 +321,10 @@ struct Placing<'a, 't> {
 impl Placing<'_, '_> {
     /// Makes a run plain. Returns up to where that was possible.
     fn run(&mut self, run: &Run, geometry: &Geometry) -> Result<u64> {
-        let Place::Mapped { blkno, .. } = run.place else {
+        if run.is_hole() {
             return self.hole(run);
-        };
-        let plain = Run {
-            place: Place::Mapped {
-                blkno,
-                flags: ExtentFlags::empty(),
-            },
-            ..*run
-        };
+        }
+        let plain = run.made_plain();
         let Some(extent) = plain.extent() else {
             return Ok(run.cpos);
         };

@@ -12,6 +12,7 @@
 mod bits;
 mod chain;
 mod clusters;
+mod flight;
 mod grow;
 mod reserve;
 mod resv;
@@ -32,6 +33,7 @@ pub(super) use reserve::Grant as SpaceGrant;
 pub use stats::FsStats;
 
 use self::clusters::Search;
+use self::flight::Flights;
 use self::resv::Reservations;
 use self::suballoc::Deferred;
 use super::locks::{Grant, LockError};
@@ -106,10 +108,11 @@ impl SubBlock {
 }
 
 /// What is remembered of the allocators between operations. All of it is about how to search, and can be wrong: what is
-/// allocated is on disk and in transactions only.
+/// allocated is on disk and in transactions only. But for the flights: who forgets those lets others write there too.
 #[derive(Debug, Default)]
 pub(crate) struct SpaceState {
     reservations: Reservations,
+    flights: Flights,
     /// The group that each allocator last gave from.
     last_groups: HashMap<InodeNo, BlockNo>,
     /// There was no room for a window, and nothing has been freed since.

@@ -51,6 +51,8 @@ enum Short {
     Inodes,
     Blocks,
     Clusters,
+    /// The global bitmap, while others are in the air.
+    Ground,
 }
 
 /// Ways to find more free clusters, the cheap ones first.
@@ -81,6 +83,7 @@ impl LockSet<'_> {
         // This slot's allocators, then those of the slots behind it, around.
         let slot = |index: u16| SlotNum(((u32::from(own) + u32::from(index)) % u32::from(slots)) as u16);
         let (mut inode_index, mut block_index) = (0, 0);
+        let mut grounded = None;
         loop {
             let short = match self.try_reserve(need, slot(inode_index), slot(block_index))? {
                 Ok(credits) => return Ok(credits),
@@ -90,6 +93,7 @@ impl LockSet<'_> {
             match short {
                 Short::Inodes if inode_index + 1 < slots => inode_index += 1,
                 Short::Blocks if block_index + 1 < slots => block_index += 1,
+                Short::Ground if grounded.is_none() => grounded = Some(core.ground()),
                 _ => return Err(Error::NoSpace),
             }
         }
@@ -113,13 +117,17 @@ impl LockSet<'_> {
         Ok(())
     }
 
-    fn lock_bitmap(&mut self) -> Result<()> {
+    /// Locks the global bitmap, and what comes before it. `false` if others are in the air, who want the window as it is.
+    fn lock_bitmap(&mut self) -> Result<bool> {
         let core = self.core();
         self.lock_space(core.local_alloc_inode()?)?;
+        if !lock(&core.space).flights.is_empty() {
+            return Ok(false);
+        }
         self.lock_space(core.truncate_log_inode()?)?;
         self.lock_space(core.bitmap_inode()?)?;
         self.space.bitmap = true;
-        Ok(())
+        Ok(true)
     }
 
     fn try_reserve(
@@ -168,7 +176,9 @@ impl LockSet<'_> {
         self.space.inode_slot = (need.inodes > 0).then_some(inode_slot);
         self.space.block_slot = (need.blocks > 0).then_some(block_slot);
         for (file, inode, wanted, short) in growing {
-            self.lock_bitmap()?;
+            if !self.lock_bitmap()? {
+                return Ok(Err(Short::Ground));
+            }
             while Allocator::read(core, inode)?.free() < wanted {
                 let clusters = Allocator::read(core, inode)?.parent.clusters_per_group;
                 let is_hopeless = lock(&core.space).cannot_grow.contains(&inode);
@@ -180,40 +190,46 @@ impl LockSet<'_> {
             credits += Allocator::read(core, inode)?.credits(wanted);
         }
         if need.clusters > 0 {
-            if !self.reserve_clusters(need.clusters)? {
-                return Ok(Err(Short::Clusters));
+            if let Err(short) = self.reserve_clusters(need.clusters)? {
+                return Ok(Err(short));
             }
             credits += self.cluster_credits(need.clusters);
         }
         if need.frees > 0 {
-            credits += self.reserve_frees(need.frees)?;
+            match self.reserve_frees(need.frees)? {
+                Ok(more) => credits += more,
+                Err(short) => return Ok(Err(short)),
+            }
         }
         Ok(Ok(credits))
     }
 
     /// Makes sure that clusters can be had, in whatever pieces.
-    fn reserve_clusters(&mut self, clusters: u32) -> Result<bool> {
+    fn reserve_clusters(&mut self, clusters: u32) -> Result<std::result::Result<(), Short>> {
         let core = self.core();
         let inode = core.local_alloc_inode()?;
         self.lock_space(inode)?;
-        let window = Window::read(core, inode)?;
+        let window = Window::read(core, inode)?.without(&lock(&core.space).flights);
         if clusters <= u32::from(window.total) / 2 && window.has_run(clusters) {
-            return Ok(true);
+            return Ok(Ok(()));
         }
-        self.lock_bitmap()?;
+        if !self.lock_bitmap()? {
+            return Ok(Err(Short::Ground));
+        }
         if clusters <= core.window_clusters() / 2 && self.move_window()? {
             let window = Window::read(core, inode)?;
             if window.free() >= clusters {
-                return Ok(true);
+                return Ok(Ok(()));
             }
         }
         let window = Window::read(core, inode)?;
         self.space.prefer_bitmap = clusters > window.free();
-        self.with_room(clusters, |locks| {
+        let has_room = self.with_room(clusters, |locks| {
             let core = locks.core();
             let in_window = Window::read(core, core.local_alloc_inode()?)?.free();
             core.has_clusters(clusters.saturating_sub(in_window))
-        })
+        })?;
+        Ok(if has_room { Ok(()) } else { Err(Short::Clusters) })
     }
 
     fn cluster_credits(&self, clusters: u32) -> u32 {
@@ -225,19 +241,21 @@ impl LockSet<'_> {
     }
 
     /// Makes sure that so many runs can be noted in the truncate log.
-    fn reserve_frees(&mut self, frees: u32) -> Result<u32> {
+    fn reserve_frees(&mut self, frees: u32) -> Result<std::result::Result<u32, Short>> {
         let core = self.core();
         let inode = core.truncate_log_inode()?;
         self.lock_space(inode)?;
         let log = Log::read(core, inode)?;
         if log.room() >= frees {
-            return Ok(1);
+            return Ok(Ok(1));
         }
-        self.lock_bitmap()?;
+        if !self.lock_bitmap()? {
+            return Ok(Err(Short::Ground));
+        }
         self.flush_truncate_log(core.slot)?;
         // Runs that the whole log has no room for go to the bitmap at once.
         let over = frees.saturating_sub(log.count.into());
-        Ok(1 + if over > 0 { 1 + over } else { 0 })
+        Ok(Ok(1 + if over > 0 { 1 + over } else { 0 }))
     }
 
     /// Tries something, and tries again after each step that may have made room for it. The global bitmap is locked.
@@ -309,6 +327,7 @@ impl Core {
     pub(crate) fn release_space(&self) -> Result<()> {
         let mut locks = LockSet::new(self);
         locks.free_deferred()?;
+        let _grounded = self.ground();
         locks.lock_bitmap()?;
         locks.flush_truncate_log(self.slot)?;
         locks.close_window()

@@ -84,8 +84,7 @@ impl Reservations {
                 request.keep.saturating_sub(run.1)
             }
         };
-        let busy = self.busy(bitmap);
-        let keep = bits::clear_from(&busy, bits, next, keep);
+        let keep = self.clear_from(bitmap, next, keep);
         if keep > 0 {
             self.keep(request.owner, (next, keep));
         }
@@ -96,13 +95,13 @@ impl Reservations {
         let Request { min, max, .. } = *request;
         let mut given_up = 0;
         loop {
-            let busy = self.busy(bitmap);
             for at in [request.goal, kept.map(|(start, _)| start)].into_iter().flatten() {
-                let run = bits::clear_from(&busy, bits, at, max);
+                let run = self.clear_from(bitmap, at, max);
                 if run >= min.max(1) {
                     return Some((at, run));
                 }
             }
+            let busy = self.busy(bitmap);
             // A hole with room for what is kept behind it.
             let room = max.max(request.keep);
             let found = bits::choose(&busy, bits, None, min, room).map(|(start, len)| (start, len.min(max)));
@@ -117,6 +116,12 @@ impl Reservations {
                 None => return found,
             }
         }
+    }
+
+    /// Bits from `start` on, `max` at most, that are neither taken nor kept for somebody.
+    fn clear_from(&self, bitmap: &[u8], start: u16, max: u16) -> u16 {
+        let untaken = bits::clear_from(bitmap, self.window.1, start, max);
+        bits::clear_from(&self.reserved, self.window.1, start, untaken)
     }
 
     /// The window's bits that are taken or kept for somebody.

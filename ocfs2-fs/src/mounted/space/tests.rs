@@ -890,3 +890,47 @@ fn the_window_and_the_truncate_log_of_a_crashed_kernel_are_recovered() {
     fs.unmount().unwrap();
     ocfs2_testkit::tools::fsck_clean(file.path());
 }
+
+#[test]
+fn clusters_that_data_is_being_written_to_are_kept_from_others() {
+    let device = format(SHAPES[0]);
+    let fs = mount(&device);
+    let core = &*fs.core;
+    let mut taken = Taken::default();
+    // Opens a window.
+    take_clusters(core, 1, &mut taken).unwrap();
+    let flight = LockSet::new(core).take_off(OWNER, None, (100, 4), 0).unwrap().unwrap();
+    let is_ours = |taken: &Taken| {
+        let inside = |run: &ClusterRun, (&start, &len): (&u32, &u32)| {
+            start < run.start.0 + run.clusters && run.start.0 < start + len
+        };
+        flight
+            .runs()
+            .iter()
+            .any(|run| taken.runs.iter().any(|other| inside(run, other)))
+    };
+    for _ in 0..50 {
+        take_clusters(core, 3, &mut taken).unwrap();
+    }
+    let other = LockSet::new(core)
+        .take_off(InodeNo(1), None, (100, 4), 0)
+        .unwrap()
+        .unwrap();
+    assert!(other.runs().iter().all(|run| !flight.runs().contains(run)) && !is_ours(&taken));
+    drop(other);
+    std::thread::scope(|scope| {
+        // So many do not come from the window, which may be moved for them.
+        let waiting = scope.spawn(|| take_clusters(core, 5000, &mut taken).map(|()| &mut taken));
+        while !lock(&core.space).flights.is_waited_for() {
+            std::thread::sleep(std::time::Duration::from_millis(1));
+            assert!(!waiting.is_finished());
+        }
+        // Nobody takes off while somebody waits for that.
+        assert!(LockSet::new(core).take_off(OWNER, None, (1, 1), 0).unwrap().is_none());
+        drop(flight);
+        let taken = waiting.join().unwrap().unwrap();
+        give_everything(core, taken);
+    });
+    fs.unmount().unwrap();
+    assert_clean(&device);
+}

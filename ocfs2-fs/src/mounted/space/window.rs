@@ -8,12 +8,13 @@ use ocfs2_format::{
 };
 
 use super::clusters::Search;
+use super::flight::Flights;
 use super::resv::Request;
 use super::{ClusterRun, bits, lock, read_dinode};
 use crate::alloc::free_runs;
 use crate::error::{Error, Result};
 use crate::inode::Inode;
-use crate::meta::{Blocks, view};
+use crate::meta::{BlockBuf, Blocks, view};
 use crate::mounted::{Core, LockSet, Txn};
 
 /// A window as its dinode has it.
@@ -24,7 +25,9 @@ pub(super) struct Window {
     pub(super) total: u16,
     /// Those of them that were taken.
     pub(super) used: u16,
-    pub(super) bitmap: Vec<u8>,
+    dinode: BlockBuf,
+    /// The bitmap with further bits set.
+    marked: Option<Vec<u8>>,
 }
 
 impl Window {
@@ -44,8 +47,34 @@ impl Window {
             start: local.window_start(),
             total,
             used,
-            bitmap: local.la_bitmap[..usize::from(total).div_ceil(8).min(local.la_bitmap.len())].to_vec(),
+            marked: None,
+            dinode: block,
         })
+    }
+
+    /// The window as it is for those who look for clusters: what others are writing to is taken.
+    pub(super) fn without(mut self, flights: &Flights) -> Window {
+        if !flights.is_empty() {
+            let mut bitmap = self.bitmap().to_vec();
+            self.used += flights.mark(self.start, self.total, &mut bitmap);
+            self.marked = Some(bitmap);
+        }
+        self
+    }
+
+    /// One bit for each cluster of the window.
+    pub(super) fn bitmap(&self) -> &[u8] {
+        if let Some(marked) = &self.marked {
+            return marked;
+        }
+        let local = view::<Dinode>(&self.dinode).local_alloc();
+        &local.la_bitmap[..usize::from(self.total).div_ceil(8).min(local.la_bitmap.len())]
+    }
+
+    /// The bit of a cluster, if it lies in the window.
+    pub(super) fn bit(&self, cluster: ClusterNo) -> Option<u16> {
+        let bit = u16::try_from(cluster.0.checked_sub(self.start.0)?).ok()?;
+        (bit < self.total).then_some(bit)
     }
 
     pub(super) fn free(&self) -> u32 {
@@ -54,7 +83,7 @@ impl Window {
 
     /// Whether so many clusters are free next to each other.
     pub(super) fn has_run(&self, clusters: u32) -> bool {
-        free_runs(&self.bitmap, self.total).any(|(_, len)| u32::from(len) >= clusters)
+        free_runs(self.bitmap(), self.total).any(|(_, len)| u32::from(len) >= clusters)
     }
 }
 
@@ -96,6 +125,15 @@ impl Core {
         let limit = u64::from(geometry.local_alloc_bytes()) * 8;
         // At most 31 104 bits.
         wanted.min(limit).min(geometry.clusters_per_group().into()) as u32
+    }
+
+    /// How far ahead space is kept for an inode to grow into.
+    pub(super) fn kept_for(&self, meta: &dyn Blocks, owner: InodeNo) -> u16 {
+        let level = match Inode::read(meta, owner) {
+            Ok(inode) if inode.kind() == FileKind::Directory => self.options.dir_reservation_level,
+            _ => self.options.reservation_level,
+        };
+        if level == 0 { 0 } else { 4 << level.min(8) }
     }
 
     /// Clusters that a window must have to be worth it.
@@ -159,7 +197,7 @@ impl Txn<'_> {
     pub(super) fn return_window(&mut self, slot: SlotNum) -> Result<()> {
         let inode = self.core().system.find(SystemFile::LocalAlloc, slot)?;
         let window = Window::read(self, inode)?;
-        for (bit, len) in free_runs(&window.bitmap, window.total) {
+        for (bit, len) in free_runs(window.bitmap(), window.total) {
             self.return_clusters(ClusterNo(window.start.0 + u32::from(bit)), len.into())?;
         }
         let dinode = self.dinode(inode)?;
@@ -180,29 +218,24 @@ impl Txn<'_> {
         max: u32,
     ) -> Result<Option<ClusterRun>> {
         let core = self.core();
-        let window = Window::read(self, core.local_alloc_inode()?)?;
+        let window = Window::read(self, core.local_alloc_inode()?)?.without(&lock(&core.space).flights);
         let Ok(min) = u16::try_from(min) else {
             return Ok(None);
         };
         if window.free() < u32::from(min.max(1)) {
             return Ok(None);
         }
-        let level = match Inode::read(self, owner) {
-            Ok(inode) if inode.kind() == FileKind::Directory => core.options.dir_reservation_level,
-            _ => core.options.reservation_level,
-        };
-        let goal = goal.and_then(|goal| u16::try_from(goal.0.checked_sub(window.start.0)?).ok());
         let request = Request {
             owner,
-            goal: goal.filter(|&goal| goal < window.total),
+            goal: goal.and_then(|goal| window.bit(goal)),
             min,
             max: u16::try_from(max).unwrap_or(u16::MAX),
-            keep: if level == 0 { 0 } else { 4 << level.min(8) },
+            keep: core.kept_for(self, owner),
         };
         let run = {
             let mut state = lock(&core.space);
             state.reservations.enter(window.start, window.total);
-            state.reservations.find(&window.bitmap, &request)
+            state.reservations.find(window.bitmap(), &request)
         };
         let Some(run) = run else {
             return Ok(None);
@@ -215,7 +248,7 @@ impl Txn<'_> {
     }
 
     /// Sets clear bits of the window.
-    fn take_from_window(&mut self, run: bits::BitRun) -> Result<()> {
+    pub(super) fn take_from_window(&mut self, run: bits::BitRun) -> Result<()> {
         let inode = self.core().local_alloc_inode()?;
         let dinode = self.dinode(inode)?;
         let used = dinode.bitmap().i_used.get() + u32::from(run.1);
