@@ -16,6 +16,7 @@ mod attrs;
     reason = "shared with tests outside the crate, which use all of it and cannot write these structs out"
 )]
 mod bed;
+mod chores;
 mod data;
 mod dirs;
 mod handle;
@@ -55,6 +56,7 @@ pub use options::{Atime, DataMode, MountOptions, OnError, OptionError};
 pub use paths::DirStream;
 pub use quota::{QuotaLimits, QuotaUsage};
 
+pub(crate) use chores::Chores;
 pub(crate) use home::HomeDevice;
 pub(crate) use locks::{Level, LockSet, Locks};
 pub(crate) use quota::Charge;
@@ -101,6 +103,7 @@ pub(crate) struct Core {
     space: Mutex<SpaceState>,
     /// Told when nobody writes to clusters of the window any more that are not allocated yet.
     landed: Condvar,
+    chores: Chores,
 }
 
 impl Core {
@@ -186,6 +189,12 @@ impl Core {
             None => Ok(()),
             Some(cause) => Err(ocfs2_journal::JournalError::Aborted(cause).into()),
         }
+    }
+}
+
+impl Drop for Core {
+    fn drop(&mut self) {
+        self.chores.stop();
     }
 }
 

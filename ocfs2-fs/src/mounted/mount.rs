@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use ocfs2_format::device::BlockDevice;
 use ocfs2_format::{NodeNum, SlotNum};
+use ocfs2_journal::JournalError;
 
 use super::locks::{CheckedLocks, LocalLocks, Locks, TouchJudge};
 use super::node_state::NodeState;
@@ -104,10 +105,16 @@ impl FileSystem {
             next_generation: AtomicU32::new(first_generation.unwrap_or(1)),
             space: Mutex::default(),
             landed: Default::default(),
+            chores: Default::default(),
         };
         core.recover(&crashed)?;
         core.empty_orphan_dirs();
-        Ok(FileSystem::new(core))
+        let fs = FileSystem::new(core);
+        if let Some(interval) = options.commit_interval {
+            let started = fs.core.chores.start(Arc::downgrade(&fs.core), interval);
+            started.map_err(JournalError::Thread)?;
+        }
+        Ok(fs)
     }
 
     fn mount_read_only(
@@ -137,6 +144,7 @@ impl FileSystem {
             next_generation: AtomicU32::new(0),
             space: Mutex::default(),
             landed: Default::default(),
+            chores: Default::default(),
         };
         Ok(FileSystem::new(core))
     }
@@ -159,6 +167,7 @@ impl FileSystem {
     pub fn unmount(self) -> Result<()> {
         let core = &self.core;
         let Some(journal) = &core.journal else { return Ok(()) };
+        core.chores.stop();
         core.release_space()?;
         journal.close()?;
         let state = core.node_state();

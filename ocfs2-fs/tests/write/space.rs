@@ -1,5 +1,7 @@
 //! Space as files see it: extents of files that grow together, full volumes, and what is free afterwards.
 
+use std::time::{Duration, Instant};
+
 use ocfs2_format::InodeNo;
 use ocfs2_format::device::{BlockDevice, Durability};
 use ocfs2_fs::{Error, ExtentInfo, ExtentPlace, FileSystem, MountOptions, OpenHow};
@@ -210,4 +212,30 @@ fn writers_at_the_same_time_fill_a_volume_to_its_last_cluster() {
     fs.write("/again", vec![9; 2 << 20]).unwrap();
     fs.unmount().unwrap();
     bed.assert_clean();
+}
+
+#[test]
+fn what_was_freed_can_be_allocated_again_without_anybody_asking() {
+    let waiting = |interval: Option<Duration>| {
+        let bed = Bed::new(Shape::default());
+        let mut options = MountOptions::default();
+        options.commit_interval = interval;
+        let fs = bed.mount_with(&options);
+        fs.write("/file", vec![7; 8 << 20]).unwrap();
+        fs.remove_file("/file").unwrap();
+        let waiting = || {
+            fs.sync().unwrap();
+            bed.snapshot().volume().space().unwrap().truncate_log
+        };
+        let start = Instant::now();
+        while interval.is_some() && waiting() > 0 && start.elapsed() < Duration::from_secs(20) {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        let left = waiting();
+        fs.unmount().unwrap();
+        bed.assert_clean();
+        left
+    };
+    assert_eq!(waiting(Some(Duration::from_millis(20))), 0);
+    assert!(waiting(None) > 0);
 }

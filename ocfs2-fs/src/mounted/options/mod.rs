@@ -53,8 +53,8 @@ pub struct MountOptions {
     pub data: DataMode,
     /// Errors.
     pub on_error: OnError,
-    /// What was changed longer ago than this is made durable in the background; `None` leaves that to `sync` and to the
-    /// log running full.
+    /// What was changed longer ago than this is made durable in the background, and what was freed can soon be allocated
+    /// again; `None` leaves the one to `sync` and to the log running full, the other to whoever needs it.
     pub commit_interval: Option<Duration>,
     /// Take this slot if it is free.
     pub preferred_slot: Option<SlotNum>,

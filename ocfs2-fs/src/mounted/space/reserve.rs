@@ -333,6 +333,18 @@ impl Core {
         locks.close_window()
     }
 
+    /// Gives what was freed back to the global bitmap, where it can be allocated again once that is durable.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`], the journal's.
+    pub(crate) fn flush_frees(&self) -> Result<()> {
+        let mut locks = LockSet::new(self);
+        locks.free_deferred()?;
+        locks.lock_space(self.truncate_log_inode()?)?;
+        locks.lock_space(self.bitmap_inode()?)?;
+        locks.flush_truncate_log(self.slot)
+    }
+
     /// Fails if this slot has a window of the global bitmap that no crash explains: nobody knows what is in use of it.
     ///
     /// # Errors
