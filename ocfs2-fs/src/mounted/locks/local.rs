@@ -1,8 +1,7 @@
 //! Locks of a volume that only this process has mounted: threads exclude each other, and nobody else exists.
 
-use std::collections::hash_map::{Entry, RandomState};
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
-use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
@@ -18,7 +17,6 @@ use super::{Grant, Level, LockError, Locks};
 #[derive(Debug, Default)]
 pub(crate) struct LocalLocks {
     shards: [Shard; Self::SHARDS],
-    hash: RandomState,
     /// What each thread waits for. Locked before shards.
     waits: Mutex<HashMap<ThreadKey, (LockId, Level)>>,
 }
@@ -139,7 +137,8 @@ impl LocalLocks {
     }
 
     fn shard(&self, id: LockId) -> &Shard {
-        &self.shards[self.hash.hash_one(id) as usize % Self::SHARDS]
+        // Inodes that are used together are neighbours.
+        &self.shards[id.block().0 as usize % Self::SHARDS]
     }
 
     fn waits(&self) -> MutexGuard<'_, HashMap<ThreadKey, (LockId, Level)>> {

@@ -45,6 +45,19 @@ pub(super) fn clear_from(busy: &[u8], bits: u16, start: u16, max: u16) -> u16 {
     find_bit(busy, start, end, true).unwrap_or(end).saturating_sub(start)
 }
 
+/// The first of `len` clear bits next to each other, at or behind `from`.
+pub(super) fn find_run(busy: &[u8], bits: u16, from: u16, len: u16) -> Option<u16> {
+    let mut next = from;
+    loop {
+        let start = find_bit(busy, next, bits, false)?;
+        let run = clear_from(busy, bits, start, len);
+        if run >= len {
+            return Some(start);
+        }
+        next = start + run;
+    }
+}
+
 /// The first clear bit at or behind `from`, or else before it.
 pub(super) fn first_clear(busy: &[u8], bits: u16, from: u16) -> Option<u16> {
     find_bit(busy, from, bits, false).or_else(|| find_bit(busy, 0, from.min(bits), false))

@@ -113,6 +113,8 @@ impl SubBlock {
 pub(crate) struct SpaceState {
     reservations: Reservations,
     flights: Flights,
+    /// Bit of the window where there was room last.
+    room_at: u16,
     /// The group that each allocator last gave from.
     last_groups: HashMap<InodeNo, BlockNo>,
     /// There was no room for a window, and nothing has been freed since.

@@ -209,9 +209,15 @@ impl LockSet<'_> {
         let core = self.core();
         let inode = core.local_alloc_inode()?;
         self.lock_space(inode)?;
-        let window = Window::read(core, inode)?.without(&lock(&core.space).flights);
-        if clusters <= u32::from(window.total) / 2 && window.has_run(clusters) {
-            return Ok(Ok(()));
+        {
+            let mut state = lock(&core.space);
+            let window = Window::read(core, inode)?.without(&state.flights);
+            if clusters <= u32::from(window.total) / 2
+                && let Some(at) = window.find_run(clusters, state.room_at)
+            {
+                state.room_at = at;
+                return Ok(Ok(()));
+            }
         }
         if !self.lock_bitmap()? {
             return Ok(Err(Short::Ground));

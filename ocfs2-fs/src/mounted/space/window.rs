@@ -81,9 +81,11 @@ impl Window {
         u32::from(self.total - self.used)
     }
 
-    /// Whether so many clusters are free next to each other.
-    pub(super) fn has_run(&self, clusters: u32) -> bool {
-        free_runs(self.bitmap(), self.total).any(|(_, len)| u32::from(len) >= clusters)
+    /// Where so many clusters are free next to each other: from `from` on, or else before.
+    pub(super) fn find_run(&self, clusters: u32, from: u16) -> Option<u16> {
+        let clusters = u16::try_from(clusters).ok()?;
+        bits::find_run(self.bitmap(), self.total, from, clusters)
+            .or_else(|| bits::find_run(self.bitmap(), self.total, 0, clusters))
     }
 }
 
