@@ -1,100 +1,139 @@
-//! How fast a mounted file system works in this process, beside the kernel driver in user-mode Linux on the same host, and
-//! beside plain reads and writes of the same file.
+//! How fast a mounted file system works in this process: beside the kernel driver in user-mode Linux, beside ext4 through
+//! fuse2fs, both on the same host, and beside plain reads and writes of the same file.
 //!
 //! `cargo bench -p ocfs2-fs --bench mounted`; images lie in the temporary directory, or in `OCFS2_BENCH_DIR`.
-//! `OCFS2_BENCH_FILES` changes the number of small files, 200 000 of which make a full run.
+//! `OCFS2_BENCH_FILES` changes the number of small files, 200 000 of which make a full run, `OCFS2_BENCH_MIB` the size of
+//! the large one, 1024.
+//!
+//! The same program runs on every side: through this crate, on files of the host, and, called again inside of it, in
+//! user-mode Linux.
 
+use std::collections::BTreeMap;
 use std::error::Error;
-use std::path::Path;
+use std::fs::{self, File};
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, Instant};
 
-use ocfs2_format::device::{BlockDevice, Durability, FileDevice, FileOptions};
+use ocfs2_format::device::{FileDevice, FileOptions};
 use ocfs2_fs::mkfs::{self, MkfsOptions, MountMode, Plan};
-use ocfs2_fs::{FileSystem, MountOptions, OpenHow};
-use ocfs2_testkit::require_kernel;
+use ocfs2_fs::{FileSystem, MountOptions, OpenFile, OpenHow};
+use ocfs2_testkit::{require_kernel, require_tool};
 
 /// Directories that the small files are spread over.
 const DIRS: usize = 200;
 /// Bytes of a small file.
 const SMALL: usize = 100;
 /// Bytes written and read at once.
-const PIECE: usize = 1 << 20;
+const PIECES: [(&str, usize); 3] = [("4 KiB", 4 << 10), ("64 KiB", 64 << 10), ("1 MiB", 1 << 20)];
+/// Pieces at random places.
+const RANDOM: usize = 10_000;
 /// Calls of fsync.
 const SYNCS: usize = 200;
+/// How this program is told that it is called inside user-mode Linux.
+const INSIDE: &str = "--work-in";
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
-/// What one side does in a second, or how long it takes.
-#[derive(Clone, Copy, Debug, Default)]
-struct Rates {
-    creates: f64,
-    walk: f64,
-    deletes: f64,
-    write: f64,
-    read: f64,
-    syncs: f64,
+/// How much there is to do.
+#[derive(Clone, Copy, Debug)]
+struct Load {
+    files: usize,
+    large: usize,
+    random: usize,
+    syncs: usize,
 }
 
+/// What one side does in a second, by what it is. Printed in the order of [`rows`].
+type Rates = BTreeMap<String, f64>;
+
 fn main() -> Result<()> {
+    let args: Vec<String> = std::env::args().collect();
     // Other callers, such as `cargo test --all-targets`, only want to know that it runs.
-    let is_bench = std::env::args().any(|arg| arg == "--bench");
-    let files = match std::env::var("OCFS2_BENCH_FILES") {
-        Ok(text) => text.parse()?,
-        Err(_) if is_bench => 200_000,
-        Err(_) => 1000,
+    let is_bench = args.iter().any(|arg| arg == "--bench");
+    let from_env = |name: &str, default: usize| -> Result<usize> {
+        Ok(std::env::var(name).map_or(Ok(default), |text| text.parse())?)
     };
-    let large: usize = if is_bench { 1 << 30 } else { 16 << 20 };
+    let load = match is_bench || args.iter().any(|arg| arg == INSIDE) {
+        true => Load {
+            files: from_env("OCFS2_BENCH_FILES", 200_000)?,
+            large: from_env("OCFS2_BENCH_MIB", 1024)? << 20,
+            random: RANDOM,
+            syncs: SYNCS,
+        },
+        false => Load {
+            files: 1000,
+            large: 8 << 20,
+            random: 100,
+            syncs: 10,
+        },
+    };
+    if let Some(at) = args.iter().position(|arg| arg == INSIDE) {
+        let dir = args.get(at + 1).ok_or("no directory to work in")?;
+        let drop_caches = || Ok(fs::write("/proc/sys/vm/drop_caches", "3")?);
+        for (what, rate) in work_on_files(Path::new(dir), load, &drop_caches)? {
+            println!("RATE {what}={rate}");
+        }
+        return Ok(());
+    }
     let dir = tempfile::tempdir_in(std::env::var_os("OCFS2_BENCH_DIR").map_or_else(std::env::temp_dir, Into::into))?;
-    let size = 8 * large as u64 + files as u64 * 8192 + (1 << 30);
+    let size = 3 * load.large as u64 + load.files as u64 * 8192 + (1 << 30);
+    let image = dir.path().join("volume");
 
-    let image = dir.path().join("ours.img");
     make(&image, size)?;
-    let ours = ours(&image, files, large)?;
-    std::fs::remove_file(&image)?;
-
-    let raw_file = dir.path().join("raw.img");
-    let (raw_write, raw_read) = raw(&raw_file, large)?;
-    std::fs::remove_file(&raw_file)?;
-
+    let ours = ours(&image, load)?;
+    fs::remove_file(&image)?;
+    let raw = raw(&dir.path().join("raw"), load)?;
+    let ext4 = match is_bench {
+        true => ext4(dir.path(), size, load)?,
+        false => None,
+    };
     let kernel = match is_bench {
         true => {
             make(&image, size)?;
-            kernel(&image, files, large)?
+            kernel(&image, load)?
         }
         false => None,
     };
+    fs::remove_file(&image).ok();
 
+    let Load { files, large, .. } = load;
     println!(
-        "{files} files of {SMALL} bytes in {DIRS} directories; one file of {} MiB",
+        "{files} files of {SMALL} bytes in {DIRS} directories; a file of {} MiB",
         large >> 20
     );
-    println!("{:24}{:>12}{:>12}{:>8}", "", "here", "kernel", "ratio");
-    let theirs = kernel.unwrap_or_default();
-    for (what, here, there) in [
-        ("creates per second", ours.creates, theirs.creates),
-        ("walked per second", ours.walk, theirs.walk),
-        ("deletes per second", ours.deletes, theirs.deletes),
-        ("write MiB/s", ours.write, theirs.write),
-        ("read MiB/s", ours.read, theirs.read),
-        ("fsyncs per second", ours.syncs, theirs.syncs),
-    ] {
-        println!("{what:24}{here:>12.0}{there:>12.0}{:>8.2}", here / there);
+    println!(
+        "{:32}{:>10}{:>10}{:>8}{:>10}{:>8}{:>10}{:>8}",
+        "", "here", "raw file", "ratio", "kernel", "ratio", "fuse2fs", "ratio"
+    );
+    for what in rows() {
+        let here = ours.get(&what).copied().unwrap_or_default();
+        print!("{what:32}{here:>10.0}");
+        for side in [Some(&raw), kernel.as_ref(), ext4.as_ref()] {
+            match side.and_then(|rates| rates.get(&what)) {
+                Some(there) => print!("{there:>10.0}{:>8.2}", here / there),
+                None => print!("{:>18}", "-"),
+            }
+        }
+        println!();
     }
-    println!("{:24}{:>12}{:>12}{:>8}", "", "here", "raw file", "ratio");
-    println!(
-        "{:24}{:>12.0}{raw_write:>12.0}{:>8.2}",
-        "write MiB/s",
-        ours.write,
-        ours.write / raw_write
-    );
-    println!(
-        "{:24}{:>12.0}{raw_read:>12.0}{:>8.2}",
-        "read MiB/s",
-        ours.read,
-        ours.read / raw_read
-    );
-    Ok(())
+    threads(&image, if is_bench { 20_000 } else { 200 })
+}
+
+/// What is measured, in order.
+fn rows() -> Vec<String> {
+    let mut rows: Vec<String> = ["creates/s", "walked/s", "deletes/s"].map(String::from).into();
+    for kind in ["write", "read"] {
+        rows.extend(PIECES.map(|(piece, _)| format!("{kind} {piece}, MiB/s")));
+    }
+    for kind in ["random write", "random read"] {
+        rows.extend(PIECES[..2].iter().map(|(piece, _)| format!("{kind} {piece}, MiB/s")));
+    }
+    rows.push("append 4 KiB and fsync/s".to_owned());
+    rows
 }
 
 fn make(image: &Path, size: u64) -> Result<()> {
@@ -107,151 +146,319 @@ fn make(image: &Path, size: u64) -> Result<()> {
     Ok(())
 }
 
-fn per_second(count: usize, time: Duration) -> f64 {
-    count as f64 / time.as_secs_f64()
+fn mount(image: &Path) -> Result<FileSystem> {
+    let device = FileDevice::open(image, &FileOptions::default().writable(true))?;
+    Ok(FileSystem::mount(Arc::new(device), &MountOptions::default())?)
 }
 
-fn ours(image: &Path, files: usize, large: usize) -> Result<Rates> {
-    let device = FileDevice::open(image, &FileOptions::default().writable(true))?;
-    let fs = FileSystem::mount(Arc::new(device), &MountOptions::default())?;
-    let mut rates = Rates::default();
-
+fn timed(rates: &mut Rates, what: &str, count: f64, work: impl FnOnce() -> Result<()>) -> Result<()> {
     let start = Instant::now();
-    let bytes = [b'x'; SMALL];
-    for dir in 0..DIRS {
-        fs.create_dir(format!("/d{dir}"))?;
-        for file in 0..files / DIRS {
-            fs.write(format!("/d{dir}/f{file}"), bytes)?;
+    work()?;
+    rates.insert(what.to_owned(), count / start.elapsed().as_secs_f64());
+    Ok(())
+}
+
+/// A file that is open for reading and writing.
+trait Large {
+    fn write(&self, at: u64, bytes: &[u8]) -> Result<()>;
+    fn read(&self, at: u64, bytes: &mut [u8]) -> Result<()>;
+    fn sync(&self) -> Result<()>;
+}
+
+impl Large for File {
+    fn write(&self, at: u64, bytes: &[u8]) -> Result<()> {
+        Ok(self.write_all_at(bytes, at)?)
+    }
+
+    fn read(&self, at: u64, bytes: &mut [u8]) -> Result<()> {
+        Ok(self.read_exact_at(bytes, at)?)
+    }
+
+    fn sync(&self) -> Result<()> {
+        Ok(self.sync_all()?)
+    }
+}
+
+impl Large for OpenFile {
+    fn write(&self, at: u64, bytes: &[u8]) -> Result<()> {
+        assert_eq!(self.write_at(at, bytes)?, bytes.len());
+        Ok(())
+    }
+
+    fn read(&self, at: u64, bytes: &mut [u8]) -> Result<()> {
+        assert_eq!(self.read_at(at, bytes)?, bytes.len());
+        Ok(())
+    }
+
+    fn sync(&self) -> Result<()> {
+        Ok(self.sync_all()?)
+    }
+}
+
+/// Writes and reads files as large as the load says. `open` makes a new one, or opens one again and forgets what it can of
+/// its contents.
+fn work_on_large<L: Large>(rates: &mut Rates, load: Load, open: &dyn Fn(&str) -> Result<L>) -> Result<()> {
+    let mib = |bytes: usize| bytes as f64 / f64::from(1 << 20);
+    let mut buf = vec![7; 1 << 20];
+    for (name, piece) in PIECES {
+        // Small pieces need not be as many.
+        let total = if piece < 64 << 10 { load.large / 4 } else { load.large };
+        let file = open(name)?;
+        timed(rates, &format!("write {name}, MiB/s"), mib(total), || {
+            (0..total as u64)
+                .step_by(piece)
+                .try_for_each(|at| file.write(at, &buf[..piece]))?;
+            file.sync()
+        })?;
+        drop(file);
+        let file = open(name)?;
+        timed(rates, &format!("read {name}, MiB/s"), mib(total), || {
+            let mut pieces = (0..total as u64).step_by(piece);
+            pieces.try_for_each(|at| file.read(at, &mut buf[..piece]))
+        })?;
+    }
+    for (name, piece) in &PIECES[..2] {
+        let mut chance = fastrand::Rng::with_seed(7);
+        let places: Vec<u64> = (0..load.random)
+            .map(|_| (chance.usize(..load.large / piece) * piece) as u64)
+            .collect();
+        let total = mib(load.random * piece);
+        let file = open("1 MiB")?;
+        timed(rates, &format!("random read {name}, MiB/s"), total, || {
+            places.iter().try_for_each(|&at| file.read(at, &mut buf[..*piece]))
+        })?;
+        timed(rates, &format!("random write {name}, MiB/s"), total, || {
+            places.iter().try_for_each(|&at| file.write(at, &buf[..*piece]))?;
+            file.sync()
+        })?;
+    }
+    let file = open("log")?;
+    timed(rates, "append 4 KiB and fsync/s", load.syncs as f64, || {
+        (0..load.syncs as u64).try_for_each(|n| {
+            file.write(n * 4096, &buf[..4096])?;
+            file.sync()
+        })
+    })
+}
+
+fn ours(image: &Path, load: Load) -> Result<Rates> {
+    let volume = mount(image)?;
+    let mut rates = Rates::new();
+    let count = load.files as f64;
+    timed(&mut rates, "creates/s", count, || {
+        for dir in 0..DIRS {
+            volume.create_dir(format!("/d{dir}"))?;
+            for file in 0..load.files / DIRS {
+                volume.write(format!("/d{dir}/f{file}"), [b'x'; SMALL])?;
+            }
         }
-    }
-    fs.sync()?;
-    rates.creates = per_second(files, start.elapsed());
-
-    let start = Instant::now();
-    let mut seen = 0;
-    for dir in 0..DIRS {
-        let path = format!("/d{dir}");
-        for entry in fs.read_dir(&path)? {
-            seen += usize::from(fs.inode(entry?.inode())?.size() == SMALL as u64);
+        Ok(volume.sync()?)
+    })?;
+    timed(&mut rates, "walked/s", count, || {
+        let mut seen = 0;
+        for dir in 0..DIRS {
+            for entry in volume.read_dir(format!("/d{dir}"))? {
+                seen += usize::from(volume.inode(entry?.inode())?.size() == SMALL as u64);
+            }
         }
-    }
-    assert_eq!(seen, files / DIRS * DIRS, "every file is met");
-    rates.walk = per_second(files, start.elapsed());
-
-    let start = Instant::now();
-    for dir in 0..DIRS {
-        fs.remove_dir_all(format!("/d{dir}"))?;
-    }
-    fs.sync()?;
-    rates.deletes = per_second(files, start.elapsed());
-
-    let mut how = OpenHow::new();
-    let file = fs.open("/large", how.read(true).write(true).create(true))?;
-    let mut piece = vec![7; PIECE];
-    let start = Instant::now();
-    for offset in (0..large).step_by(PIECE) {
-        file.write_at(offset as u64, &piece)?;
-    }
-    file.sync_all()?;
-    rates.write = per_second(large >> 20, start.elapsed());
-    let start = Instant::now();
-    for offset in (0..large).step_by(PIECE) {
-        file.read_at(offset as u64, &mut piece)?;
-    }
-    rates.read = per_second(large >> 20, start.elapsed());
-
-    let start = Instant::now();
-    for n in 0..SYNCS {
-        file.write_at((n * 4096) as u64, &piece[..4096])?;
-        file.sync_all()?;
-    }
-    rates.syncs = per_second(SYNCS, start.elapsed());
-    file.close()?;
-    fs.unmount()?;
+        assert_eq!(seen, load.files / DIRS * DIRS, "every file is met");
+        Ok(())
+    })?;
+    timed(&mut rates, "deletes/s", count, || {
+        for dir in 0..DIRS {
+            volume.remove_dir_all(format!("/d{dir}"))?;
+        }
+        Ok(volume.sync()?)
+    })?;
+    work_on_large(&mut rates, load, &|name| {
+        let mut how = OpenHow::new();
+        Ok(volume.open(format!("/{name}"), how.read(true).write(true).create(true))?)
+    })?;
+    volume.unmount()?;
     Ok(rates)
 }
 
-/// Plain writes and reads of as many bytes, in MiB per second.
-fn raw(path: &Path, large: usize) -> Result<(f64, f64)> {
-    let device = FileDevice::create(path, large as u64, &FileOptions::default().writable(true))?;
-    let mut piece = vec![7; PIECE];
-    let start = Instant::now();
-    for offset in (0..large).step_by(PIECE) {
-        device.write(offset as u64, &piece, Durability::Cached)?;
-    }
-    device.flush()?;
-    let write = per_second(large >> 20, start.elapsed());
-    let start = Instant::now();
-    for offset in (0..large).step_by(PIECE) {
-        device.read(offset as u64, &mut piece)?;
-    }
-    Ok((write, per_second(large >> 20, start.elapsed())))
+/// The same through the host's system calls.
+fn work_on_files(root: &Path, load: Load, drop_caches: &dyn Fn() -> Result<()>) -> Result<Rates> {
+    let mut rates = Rates::new();
+    let count = load.files as f64;
+    timed(&mut rates, "creates/s", count, || {
+        for dir in 0..DIRS {
+            let dir = root.join(format!("d{dir}"));
+            fs::create_dir(&dir)?;
+            for file in 0..load.files / DIRS {
+                fs::write(dir.join(format!("f{file}")), [b'x'; SMALL])?;
+            }
+        }
+        sync_dir(root)
+    })?;
+    drop_caches()?;
+    timed(&mut rates, "walked/s", count, || {
+        for dir in 0..DIRS {
+            for entry in fs::read_dir(root.join(format!("d{dir}")))? {
+                assert_eq!(entry?.metadata()?.len(), SMALL as u64);
+            }
+        }
+        Ok(())
+    })?;
+    timed(&mut rates, "deletes/s", count, || {
+        for dir in 0..DIRS {
+            fs::remove_dir_all(root.join(format!("d{dir}")))?;
+        }
+        sync_dir(root)
+    })?;
+    work_on_large(&mut rates, load, &|name| {
+        drop_caches()?;
+        open_large(&root.join(name))
+    })?;
+    Ok(rates)
 }
 
-/// The same work by a program inside the kernel's machine.
-fn kernel(image: &Path, files: usize, large: usize) -> Result<Option<Rates>> {
+fn open_large(path: &Path) -> Result<File> {
+    let mut options = File::options();
+    Ok(options.read(true).write(true).create(true).truncate(false).open(path)?)
+}
+
+fn sync_dir(root: &Path) -> Result<()> {
+    Ok(rustix::fs::syncfs(File::open(root)?)?)
+}
+
+/// Plain writes and reads of as many bytes.
+fn raw(path: &Path, load: Load) -> Result<Rates> {
+    let mut rates = Rates::new();
+    let names = |name: &str| PathBuf::from(format!("{}-{name}", path.display()));
+    work_on_large(&mut rates, load, &|name| open_large(&names(name)))?;
+    for (name, _) in PIECES {
+        fs::remove_file(names(name))?;
+    }
+    fs::remove_file(names("log"))?;
+    Ok(rates)
+}
+
+/// A program that serves a mount until that is taken away.
+struct Served {
+    program: Child,
+    mount: PathBuf,
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        let unmounted = Command::new("fusermount3").arg("-u").arg(&self.mount).status();
+        if !unmounted.is_ok_and(|status| status.success()) {
+            self.program.kill().ok();
+        }
+        self.program.wait().ok();
+    }
+}
+
+/// ext4, by a program in user space as we are one.
+fn ext4(dir: &Path, size: u64, load: Load) -> Result<Option<Rates>> {
+    let (Some(_), Some(make), Some(_)) = (
+        require_tool("fuse2fs"),
+        require_tool("mkfs.ext4"),
+        require_tool("fusermount3"),
+    ) else {
+        return Ok(None);
+    };
+    if !Path::new("/dev/fuse").exists() {
+        println!("skipped: fuse2fs, there is no /dev/fuse");
+        return Ok(None);
+    }
+    let (image, mount) = (dir.join("ext4"), dir.join("mount"));
+    File::create(&image)?.set_len(size)?;
+    fs::create_dir(&mount)?;
+    let inodes = (load.files + 10_000).to_string();
+    make.args(["-q", "-F", "-N", &inodes]).arg(&image).run().ok();
+    let program = Command::new("fuse2fs")
+        .arg("-f")
+        .args([&image, &mount])
+        .stdout(Stdio::null())
+        .spawn()?;
+    let mut served = Served { program, mount };
+    let outside = fs::metadata(dir)?.dev();
+    while fs::metadata(&served.mount)?.dev() == outside {
+        if served.program.try_wait()?.is_some() {
+            println!("skipped: fuse2fs does not mount its image");
+            return Ok(None);
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+    let rates = work_on_files(&served.mount, load, &|| Ok(()))?;
+    drop(served);
+    fs::remove_file(&image)?;
+    Ok(Some(rates))
+}
+
+/// The same work inside the kernel's machine.
+fn kernel(image: &Path, load: Load) -> Result<Option<Rates>> {
     let Some(kernel) = require_kernel() else {
         return Ok(None);
     };
-    let program = format!(
-        r#"
-import os, time
-def timed(name, count, work):
-    start = time.monotonic(); work(); print("RATE", name, count / (time.monotonic() - start), flush=True)
-root, files, dirs, large = "/mnt/a", {files}, {DIRS}, {large}
-def create():
-    for d in range(dirs):
-        os.mkdir(f"{{root}}/d{{d}}")
-        for f in range(files // dirs):
-            fd = os.open(f"{{root}}/d{{d}}/f{{f}}", os.O_WRONLY | os.O_CREAT); os.write(fd, b"x" * {SMALL}); os.close(fd)
-    os.sync()
-def walk():
-    for d in range(dirs):
-        for entry in os.scandir(f"{{root}}/d{{d}}"): entry.stat()
-def delete():
-    for d in range(dirs):
-        for f in range(files // dirs): os.unlink(f"{{root}}/d{{d}}/f{{f}}")
-        os.rmdir(f"{{root}}/d{{d}}")
-    os.sync()
-timed("creates", files, create)
-open("/proc/sys/vm/drop_caches", "w").write("3")
-timed("walk", files, walk)
-timed("deletes", files, delete)
-piece = b"\7" * {PIECE}
-fd = os.open(root + "/large", os.O_RDWR | os.O_CREAT)
-def write():
-    for offset in range(0, large, {PIECE}): os.pwrite(fd, piece, offset)
-    os.fsync(fd)
-def read():
-    for offset in range(0, large, {PIECE}): os.pread(fd, {PIECE}, offset)
-def sync():
-    for n in range({SYNCS}): os.pwrite(fd, piece[:4096], n * 4096); os.fsync(fd)
-timed("write", large >> 20, write)
-timed("read", large >> 20, read)
-timed("syncs", {SYNCS}, sync)
-"#
+    let program = std::env::current_exe()?;
+    let script = format!(
+        "set -e\nmount -t ocfs2 /dev/ubda /mnt/a\n\
+         OCFS2_BENCH_FILES={} OCFS2_BENCH_MIB={} '{}' {INSIDE} /mnt/a\numount /mnt/a\n",
+        load.files,
+        load.large >> 20,
+        program.display()
     );
     let output = kernel
         .memory_mib(2048)
-        .timeout(Duration::from_secs(1800))
+        .timeout(Duration::from_secs(3600))
         .disk(image)
-        .file("bench.py", program)
-        .script("set -e\nmount -t ocfs2 /dev/ubda /mnt/a\npython3 \"$KIT/bench.py\"\numount /mnt/a\n")
+        .script(script)
         .run()?
         .ok();
-    let rate = |name: &str| {
-        let line = output
-            .stdout
-            .lines()
-            .find_map(|line| line.strip_prefix(&format!("RATE {name} ")));
-        line.and_then(|rate| rate.trim().parse().ok()).unwrap_or_default()
-    };
-    Ok(Some(Rates {
-        creates: rate("creates"),
-        walk: rate("walk"),
-        deletes: rate("deletes"),
-        write: rate("write"),
-        read: rate("read"),
-        syncs: rate("syncs"),
-    }))
+    let rates = output.stdout.lines().filter_map(|line| {
+        let (what, rate) = line.strip_prefix("RATE ")?.rsplit_once('=')?;
+        Some((what.to_owned(), rate.trim().parse().ok()?))
+    });
+    Ok(Some(rates.collect()))
+}
+
+/// Threads that make files at the same time, each in a directory of its own; and threads that write a file each.
+fn threads(image: &Path, files: usize) -> Result<()> {
+    println!("{:32}{:>10}{:>10}{:>8}", "threads", "files/s", "MiB/s", "ratios");
+    let mut one = None;
+    for count in [1, 2, 4] {
+        make(image, 4 << 30)?;
+        let volume = mount(image)?;
+        let together = |work: &(dyn Fn(usize) -> ocfs2_fs::Result<()> + Sync)| -> Result<f64> {
+            let start = Instant::now();
+            thread::scope(|scope| {
+                let threads: Vec<_> = (0..count).map(|number| scope.spawn(move || work(number))).collect();
+                threads
+                    .into_iter()
+                    .try_for_each(|thread| thread.join().expect("a worker does not panic"))
+            })?;
+            Ok(start.elapsed().as_secs_f64())
+        };
+        let creating = together(&|number| {
+            volume.create_dir(format!("/d{number}"))?;
+            (0..files).try_for_each(|file| volume.write(format!("/d{number}/f{file}"), [b'x'; SMALL]))
+        })?;
+        let large = files * 8192;
+        let piece = vec![7; 1 << 20];
+        let writing = together(&|number| {
+            let mut how = OpenHow::new();
+            let file = volume.open(format!("/large{number}"), how.write(true).create(true))?;
+            let mut pieces = (0..large as u64).step_by(piece.len());
+            pieces.try_for_each(|at| file.write_at(at, &piece).map(drop))
+        })?;
+        volume.unmount()?;
+        fs::remove_file(image)?;
+        let rates = (
+            (count * files) as f64 / creating,
+            (count * large) as f64 / writing / f64::from(1 << 20),
+        );
+        let (creates, writes) = *one.get_or_insert(rates);
+        println!(
+            "{count:<32}{:>10.0}{:>10.0}{:>8.2}{:>8.2}",
+            rates.0,
+            rates.1,
+            rates.0 / creates,
+            rates.1 / writes
+        );
+    }
+    Ok(())
 }
