@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::os::unix::fs::FileExt;
 
-use ocfs2_format::InodeNo;
 use ocfs2_format::device::{BlockDevice, Durability};
+use ocfs2_format::{CharSign, DxHash, InodeNo};
 use ocfs2_fs::{DirEntry, FileSystem, NewInode, Volume};
 use ocfs2_testkit::kernel::Output;
 use ocfs2_testkit::require_kernel;
@@ -253,5 +253,54 @@ fn the_kernel_and_we_grow_the_same_directories_in_turns() {
                       cd /; umount /mnt/a";
         let found = with_kernel(&bed, script).read("names").unwrap();
         assert_eq!(String::from_utf8(found).unwrap().lines().collect::<Vec<_>>(), expected);
+    }
+}
+
+#[test]
+fn clusters_of_more_leaves_than_a_transaction_takes_are_filled_and_divided() {
+    // 2048 leaves in a cluster, and room for 1000 blocks in a transaction.
+    for features in ["", "metaecc,usrquota"] {
+        let bed = Bed::new(Shape {
+            mib: 200,
+            block: 512,
+            cluster: 1 << 20,
+            slots: 1,
+            features,
+        });
+        let geometry = *bed.volume().geometry();
+        let leaves = geometry.blocks_per_cluster();
+        let mut expected: Vec<Vec<u8>> = (0..5000).map(|number| format!("name-{number}").into_bytes()).collect();
+        // Names of one leaf, which has room for 28.
+        let of_one_leaf = (0u32..)
+            .map(|number| format!("collision-{number}").into_bytes())
+            .filter(|name| {
+                let hash = DxHash::of(name, &geometry.dx_seed, CharSign::default());
+                hash.minor % leaves == 77
+            });
+        expected.extend(of_one_leaf.take(120));
+        let fs = bed.mount();
+        let dir = fs
+            .make_dir(fs.root(), b"d", &NewInode::with_mode(0o755))
+            .unwrap()
+            .number();
+        for name in &expected {
+            fs.create_file(dir, name, &NewInode::with_mode(0o644)).unwrap();
+        }
+        fs.unmount().unwrap();
+        bed.assert_clean();
+        let fs = bed.mount();
+        for name in &expected {
+            assert!(fs.lookup(dir, name).unwrap().is_some(), "{name:?}");
+        }
+        expected.sort();
+        let mut found = names(&fs, dir);
+        found.sort();
+        assert!(found == expected, "{} names of {}", found.len(), expected.len());
+        for name in &expected {
+            fs.unlink(dir, name).unwrap();
+        }
+        fs.rmdir(fs.root(), b"d").unwrap();
+        fs.unmount().unwrap();
+        bed.assert_clean();
     }
 }

@@ -104,7 +104,7 @@ pub(super) fn leave_dinode_need(core: &Core, dir: &Inode, len: usize) -> Result<
         credits += 1;
         if names >= usize::from(geometry.dx_entries_per_root()) {
             need.clusters += 1;
-            credits += geometry.blocks_per_cluster();
+            credits += index::spread_credits(core)?;
         }
     }
     Ok((need, credits))

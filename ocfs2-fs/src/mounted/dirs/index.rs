@@ -2,9 +2,10 @@
 //!
 //! Source: on-disk reference, section 18.
 
+use ocfs2_format::device::{BlockDevice, Durability};
 use ocfs2_format::{
-    BlockNo, CharSign, Corrupt, DxEntry, DxEntryList, DxFlags, DxHash, DxLeaf, DxRoot, ExtentFlags, Signature,
-    Structure, Violation,
+    BlockCheck, BlockNo, CharSign, Corrupt, DxEntry, DxEntryList, DxFlags, DxHash, DxLeaf, DxRoot, ExtentFlags,
+    Geometry, Signature, Structure, Violation,
 };
 use zerocopy::FromZeros;
 
@@ -13,7 +14,7 @@ use crate::dir::{dx_leaf_block, dx_tree, find_entry, read_dir_block, read_dx_lea
 use crate::error::{Error, Result};
 use crate::extent_tree::{Extent, Lookup};
 use crate::inode::Inode;
-use crate::meta::{Blocks, view};
+use crate::meta::{Blocks, view, view_mut};
 use crate::mounted::space::Need;
 use crate::mounted::tree::{self, Root};
 use crate::mounted::{Core, LockSet, Txn};
@@ -32,6 +33,10 @@ pub(super) struct Place {
 /// The cluster of leaves that a hash belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct LeafCluster {
+    /// The record that it is part of.
+    extent: Extent,
+    /// Which of its clusters it is.
+    index: u32,
     /// Smallest major hash in it.
     first_hash: u32,
     /// First leaf.
@@ -108,6 +113,8 @@ fn leaf_cluster(meta: &dyn Blocks, dir: &Inode, root: &DxRoot, hash: DxHash) -> 
     // Records may have merged, and a hash beyond their last cluster belongs to it. `clusters` is not 0 in a record.
     let cluster = (hash.major - extent.cpos).min(extent.clusters - 1);
     Ok(LeafCluster {
+        extent,
+        index: cluster,
         first_hash: extent.cpos + cluster,
         first: BlockNo(extent.blkno.0 + meta.geometry().clusters_to_blocks(cluster)),
         leaf: dx_leaf_block(meta, &extent, hash),
@@ -130,7 +137,7 @@ pub(super) fn insert_need(core: &Core, dir: &Inode, at: BlockNo, name: &[u8]) ->
     if is_inline(root) {
         return Ok(match is_full(root.entries()) {
             false => (Need::default(), 1),
-            true => (one_cluster, 1 + per_cluster),
+            true => (one_cluster, 1 + spread_credits(core)?),
         });
     }
     let hash = hash_of(core, name, CharSign::default());
@@ -142,12 +149,38 @@ pub(super) fn insert_need(core: &Core, dir: &Inode, at: BlockNo, name: &[u8]) ->
         block: at,
         dir: dir.number(),
     };
+    if are_large(core)? {
+        // One record goes, and four come: what is left of it, and both halves.
+        let cost = tree::cost(core, tree, 5)?;
+        let need = Need {
+            clusters: 2,
+            blocks: cost.blocks,
+            frees: 1,
+            ..Need::default()
+        };
+        return Ok((need, 2 + cost.credits));
+    }
     let cost = tree::cost(core, tree, 1)?;
     let need = Need {
         blocks: cost.blocks,
         ..one_cluster
     };
     Ok((need, 1 + 2 * per_cluster + cost.credits))
+}
+
+/// Whether a cluster has so many leaves that a transaction does not take those of two: then new leaves are written to the
+/// device before the transaction that shows them, as file data is, and clusters are replaced rather than changed.
+fn are_large(core: &Core) -> Result<bool> {
+    Ok(2 * core.geometry().blocks_per_cluster() > core.journal()?.max_credits() / 4)
+}
+
+/// Blocks that moving the entries of a root to leaves may change, besides the root.
+pub(super) fn spread_credits(core: &Core) -> Result<u32> {
+    Ok(match are_large(core)? {
+        // That of the entry which comes next.
+        true => 1,
+        false => core.geometry().blocks_per_cluster(),
+    })
 }
 
 /// Adds an entry for a name in a block of the directory.
@@ -172,14 +205,19 @@ pub(super) fn insert(txn: &mut Txn<'_>, dir: &Inode, at: BlockNo, name: &[u8], d
         let cluster = leaf_cluster(txn, dir, view(&root), hash)?;
         drop(root);
         // A leaf from its home has been checked by nobody else.
-        read_dx_leaf(txn, dir.number(), cluster.leaf)?;
-        if push(txn.edit::<DxLeaf>(cluster.leaf)?.entries_mut(), entry) {
+        let leaf = read_dx_leaf(txn, dir.number(), cluster.leaf)?;
+        let is_full = is_full(view::<DxLeaf>(&leaf).entries());
+        drop(leaf);
+        if !is_full && push(txn.edit::<DxLeaf>(cluster.leaf)?.entries_mut(), entry) {
             return Ok(());
         }
         if split_before {
             return Err(Error::NoSpace);
         }
-        split(txn, dir, at, &cluster, hash.major)?;
+        match are_large(txn.core())? {
+            true => replace(txn, dir, at, &cluster, hash.major)?,
+            false => split(txn, dir, at, &cluster, hash.major)?,
+        }
         split_before = true;
     }
 }
@@ -203,7 +241,11 @@ fn spread(txn: &mut Txn<'_>, dir: &Inode, at: BlockNo) -> Result<()> {
     let geometry = *txn.geometry();
     let block = read_dx_root(txn, dir.number(), at)?;
     let entries = view::<DxRoot>(&block).entries().entries().to_vec();
-    let first = new_leaves(txn, dir)?;
+    let is_large = are_large(txn.core())?;
+    let first = match is_large {
+        true => write_leaves(txn, dir, &entries)?,
+        false => new_leaves(txn, dir)?,
+    };
 
     let root = txn.edit::<DxRoot>(at)?;
     root.dr_flags &= !DxFlags::INLINE.bits();
@@ -213,6 +255,9 @@ fn spread(txn: &mut Txn<'_>, dir: &Inode, at: BlockNo) -> Result<()> {
     root.dr_clusters.set(0);
     root.list_mut().l_count.set(geometry.extents_per_dx_root());
     tree::insert(txn, dx(dir, at), leaf_extent(0, first))?;
+    if is_large {
+        return Ok(());
+    }
     for entry in entries {
         let leaf = entry.dx_minor_hash.get() % geometry.blocks_per_cluster();
         let leaf = txn.edit::<DxLeaf>(BlockNo(first.0 + u64::from(leaf)))?;
@@ -246,6 +291,94 @@ fn split(txn: &mut Txn<'_>, dir: &Inode, at: BlockNo, old: &LeafCluster, major: 
         fill(txn.edit::<DxLeaf>(BlockNo(first.0 + index))?.entries_mut(), &moved);
     }
     Ok(())
+}
+
+/// As [`split`], with two new clusters in place of the old one.
+fn replace(txn: &mut Txn<'_>, dir: &Inode, at: BlockNo, old: &LeafCluster, major: u32) -> Result<()> {
+    let geometry = *txn.geometry();
+    let (mut kept, mut moved) = (Vec::new(), Vec::new());
+    let mut from = None;
+    for index in 0..u64::from(geometry.blocks_per_cluster()) {
+        let leaf = read_dx_leaf(txn, dir.number(), BlockNo(old.first.0 + index))?;
+        let entries = view::<DxLeaf>(&leaf).entries().entries();
+        if old.first.0 + index == old.leaf.0 {
+            from = split_hash(entries, old.first_hash, major);
+        }
+        kept.extend_from_slice(entries);
+    }
+    let from = from.ok_or(Error::NoSpace)?;
+    kept.retain(|entry| {
+        let moves = entry.dx_major_hash.get() >= from;
+        if moves {
+            moved.push(*entry);
+        }
+        !moves
+    });
+    let (left, right) = (write_leaves(txn, dir, &kept)?, write_leaves(txn, dir, &moved)?);
+    let root = dx(dir, at);
+    let record = old.extent;
+    tree::remove(txn, root, record.cpos, record.clusters)?;
+    let behind = old.index + 1;
+    let parts = [
+        Extent {
+            clusters: old.index,
+            ..record
+        },
+        leaf_extent(old.first_hash, left),
+        Extent {
+            cpos: record.cpos.saturating_add(behind),
+            clusters: record.clusters - behind,
+            blkno: BlockNo(record.blkno.0 + geometry.clusters_to_blocks(behind)),
+            ..record
+        },
+        leaf_extent(from, right),
+    ];
+    for part in parts {
+        tree::insert(txn, root, part)?;
+    }
+    txn.forget(old.first, geometry.blocks_per_cluster())?;
+    let start = geometry.block_to_cluster(old.first);
+    txn.free_clusters(start.ok_or_else(|| outside(dir, &record))?, 1)?;
+    charge(txn, dir, -1)
+}
+
+/// Allocates a cluster and writes leaves with these entries to it, which belong there in whatever order.
+fn write_leaves(txn: &mut Txn<'_>, dir: &Inode, entries: &[DxEntry]) -> Result<BlockNo> {
+    let geometry = *txn.geometry();
+    let run = txn.alloc_clusters(dir.number(), None, 1, 1)?;
+    charge(txn, dir, 1)?;
+    let first = geometry.cluster_to_block(run.start);
+    let leaves = geometry.blocks_per_cluster();
+    // A cluster has 1 MiB at most.
+    let mut bytes = vec![0; geometry.cluster_size() as usize];
+    let mut blocks: Vec<&mut [u8]> = bytes.chunks_mut(geometry.block_size()).collect();
+    for (block, at) in blocks.iter_mut().zip(first.0..) {
+        format_leaf(view_mut(block), BlockNo(at), &geometry);
+    }
+    for &entry in entries {
+        let leaf = (entry.dx_minor_hash.get() % leaves) as usize;
+        if !push(view_mut::<DxLeaf>(&mut *blocks[leaf]).entries_mut(), entry) {
+            return Err(Error::NoSpace);
+        }
+    }
+    if geometry.features.metaecc() {
+        for block in blocks {
+            BlockCheck::set(block, DxLeaf::CHECK_OFFSET);
+        }
+    }
+    let core = txn.core();
+    core.locks.changed_hands(first, leaves);
+    let offset = first.0 << geometry.block_size_bits;
+    core.home_device().write(offset, &bytes, Durability::Cached)?;
+    Ok(first)
+}
+
+/// Makes an empty leaf of a block of zeros.
+fn format_leaf(leaf: &mut DxLeaf, at: BlockNo, geometry: &Geometry) {
+    leaf.dl_signature = Signature::DX_LEAF;
+    leaf.dl_blkno.set(at.0);
+    leaf.dl_fs_generation.set(geometry.generation.0);
+    leaf.entries_mut().de_count.set(geometry.dx_entries_per_leaf());
 }
 
 /// The smallest major hash that leaves a full leaf of a cluster that begins at `first_hash`, so that there is room for
@@ -282,11 +415,7 @@ fn new_leaves(txn: &mut Txn<'_>, dir: &Inode) -> Result<BlockNo> {
     let first = geometry.cluster_to_block(run.start);
     for index in 0..u64::from(geometry.blocks_per_cluster()) {
         let at = BlockNo(first.0 + index);
-        let leaf = txn.create::<DxLeaf>(at)?;
-        leaf.dl_signature = Signature::DX_LEAF;
-        leaf.dl_blkno.set(at.0);
-        leaf.dl_fs_generation.set(geometry.generation.0);
-        leaf.entries_mut().de_count.set(geometry.dx_entries_per_leaf());
+        format_leaf(txn.create::<DxLeaf>(at)?, at, &geometry);
     }
     Ok(first)
 }
