@@ -18,6 +18,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 use super::Core;
 use super::data::Privileges;
 use super::space::{SpaceGrant, TxnSpace};
+use super::tree::Root;
 use crate::error::Result;
 use crate::inode::Timestamp;
 use crate::meta::{Blocks, Locality, Meta, view, view_mut};
@@ -68,7 +69,7 @@ pub(crate) struct Txn<'t> {
     now: Timestamp,
     privileges: Privileges,
     /// See [`tree::prepare`](super::tree::prepare).
-    has_prepared_tree: bool,
+    prepared_tree: Option<Root>,
     pub(super) space: TxnSpace<'t>,
 }
 
@@ -81,7 +82,7 @@ impl<'t> Txn<'t> {
             handle,
             now,
             privileges,
-            has_prepared_tree: false,
+            prepared_tree: None,
             space,
         }
     }
@@ -91,14 +92,14 @@ impl<'t> Txn<'t> {
         self.privileges
     }
 
-    /// Whether the transaction makes one change of a tree that was [prepared](super::tree::prepare) for it.
-    pub(super) fn is_tree_prepared(&self) -> bool {
-        self.has_prepared_tree
+    /// Whether the transaction makes one change of this tree that was [prepared](super::tree::prepare) for it.
+    pub(super) fn is_tree_prepared(&self, root: Root) -> bool {
+        self.prepared_tree == Some(root)
     }
 
-    /// Says that it does.
-    pub(crate) fn set_tree_prepared(&mut self) {
-        self.has_prepared_tree = true;
+    /// Says that it does, of this tree alone.
+    pub(crate) fn set_tree_prepared(&mut self, root: Root) {
+        self.prepared_tree = Some(root);
     }
 
     /// The file system.

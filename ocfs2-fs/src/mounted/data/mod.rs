@@ -36,8 +36,9 @@ use ocfs2_format::{FileKind, Generation, Geometry, InodeAttr, InodeNo};
 pub use fallocate::AllocateMode;
 pub use map::{ExtentInfo, ExtentPlace};
 
+pub(crate) use inline::{convert as leave_inline, is_inline, restore as restore_inline};
 pub(crate) use times::{Privileges, accessed, modified};
-pub(crate) use truncate::truncate;
+pub(crate) use truncate::{prepare_gap, truncate};
 
 use super::{InodeUse, Level, LockSet};
 use crate::error::{Error, Result};

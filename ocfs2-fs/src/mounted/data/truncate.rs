@@ -79,7 +79,7 @@ pub(crate) fn truncate(locks: &mut LockSet<'_>, number: InodeNo, len: u64) -> Re
 ///
 /// # Errors
 /// As [`truncate`]; then the file is as it was.
-pub(super) fn prepare_gap(locks: &mut LockSet<'_>, number: InodeNo, end: u64) -> Result<()> {
+pub(crate) fn prepare_gap(locks: &mut LockSet<'_>, number: InodeNo, end: u64) -> Result<()> {
     let core = locks.core();
     let inode = core.read_inode(number)?;
     let size = inode.size();

@@ -61,14 +61,35 @@ pub(crate) fn last_part(
     let Some((start, part)) = tree::last_part(meta, root, cpos, clusters, records)? else {
         return Ok(None);
     };
-    let Some(counts) = counts_of(inode) else {
-        return Ok(Some((start, part)));
-    };
-    // Where a run of clusters begins that are referenced equally often, from left to right.
     let end = u64::from(start) + u64::from(part);
+    if counts_of(inode).is_none() {
+        return Ok(Some((start, part)));
+    }
+    let starts = runs(meta, inode, start.into(), end, usize::MAX)?;
+    let first = starts.len().saturating_sub(records.max(1) as usize);
+    let start = starts.get(first).map_or(start, |&start| start as u32);
+    Ok(Some((start, (end - u64::from(start)) as u32)))
+}
+
+/// As [`last_part`], from left to right: where the first part of a range ends, and how many records it has.
+///
+/// # Errors
+/// [`Error::Corrupt`].
+fn first_part(meta: &dyn Blocks, inode: &Inode, from: u64, to: u64, records: u32) -> Result<(u64, u32)> {
+    let records = records.max(1);
+    let starts = runs(meta, inode, from, to, records as usize + 1)?;
+    Ok(match starts.get(records as usize) {
+        Some(&next) => (next, records),
+        None => (to, starts.len() as u32),
+    })
+}
+
+/// Where the first `max` runs of clusters begin that one record maps and that are referenced equally often.
+fn runs(meta: &dyn Blocks, inode: &Inode, from: u64, to: u64, max: usize) -> Result<Vec<u64>> {
+    let root = Root::Data(inode.number());
     let mut starts = Vec::new();
-    let mut at = u64::from(start);
-    while at < end {
+    let mut at = from;
+    while at < to && starts.len() < max {
         let extent = match tree::lookup(meta, root, at as u32)? {
             Lookup::Gap { next } => {
                 at = next;
@@ -76,12 +97,13 @@ pub(crate) fn last_part(
             }
             Lookup::Extent(extent) => extent,
         };
-        starts.push(at as u32);
-        let stop = extent.end().min(end);
-        if !extent.flags.contains(ExtentFlags::REFCOUNTED) {
+        starts.push(at);
+        let stop = extent.end().min(to);
+        let counts = counts_of(inode).filter(|_| extent.flags.contains(ExtentFlags::REFCOUNTED));
+        let Some(counts) = counts else {
             at = stop;
             continue;
-        }
+        };
         let skipped = (at - u64::from(extent.cpos)) as u32;
         let geometry = meta.geometry();
         let block = BlockNo(extent.blkno.0 + geometry.clusters_to_blocks(skipped));
@@ -91,9 +113,7 @@ pub(crate) fn last_part(
         let (_, alike) = counts.count(meta, cluster.0)?;
         at = stop.min(at + u64::from(alike.max(1)));
     }
-    let first = starts.len().saturating_sub(records.max(1) as usize);
-    let start = starts.get(first).copied().unwrap_or(start);
-    Ok(Some((start, (end - u64::from(start)) as u32)))
+    Ok(starts)
 }
 
 /// What [`release`] of so many pieces may take, on top of a truncate-log record for each.
@@ -213,8 +233,13 @@ pub(crate) fn reflink(locks: &mut LockSet<'_>, source: InodeNo, target: InodeNo,
             counts,
             source,
             target,
+            shift: 0,
+            len: 0,
         };
-        share.extents(locks, 0, 1 << 32, 0)?;
+        let mut at = 0;
+        while at < 1 << 32 {
+            at = share.step(locks, at, 1 << 32)?;
+        }
     }
     if from.dyn_features().contains(DynFeatures::HAS_XATTR) {
         attrs::copy_all(locks, source, target, preserve)?;
@@ -246,16 +271,18 @@ fn require_feature(core: &Core) -> Result<()> {
 }
 
 /// Makes `target` share `clusters` whole logical clusters of `source`, in place of what it has there. Both inodes are
-/// locked exclusively, and differ. Returns how many clusters are shared: all, or none where the two files are attached to
-/// different trees or one has its contents inline; then the caller copies. Does not change sizes or times.
+/// locked exclusively, and differ. Returns how many clusters, from the left, have what the source has: all; fewer when
+/// something went wrong on the way; none where the two files are attached to different trees or one has its contents
+/// inline, and then the caller copies. The target becomes `len` bytes long, as far as it got, and never shorter.
 ///
 /// # Errors
-/// As [`reflink`].
+/// As [`reflink`]; then the contents of the target are what they were.
 pub(crate) fn share_range(
     locks: &mut LockSet<'_>,
     (source, from): (InodeNo, u32),
     (target, to): (InodeNo, u32),
     clusters: u32,
+    len: u64,
 ) -> Result<u32> {
     let core = locks.core();
     require_feature(core)?;
@@ -274,14 +301,24 @@ pub(crate) fn share_range(
     let Some(counts) = share::attach(locks, source, target)? else {
         return Ok(0);
     };
-    share::clear(locks, target, to, clusters)?;
     let share = share::Share {
         core,
         counts,
         source,
         target,
+        shift: i64::from(to) - i64::from(from),
+        len,
     };
-    let end = u64::from(from) + u64::from(clusters);
-    share.extents(locks, from.into(), end, i64::from(to) - i64::from(from))?;
-    Ok(clusters)
+    let (start, end) = (u64::from(from), u64::from(from) + u64::from(clusters));
+    let mut at = start;
+    while at < end {
+        match share.step(locks, at, end) {
+            Ok(next) => at = next,
+            Err(error) if at == start => return Err(error),
+            // The next call will tell.
+            Err(_) => break,
+        }
+    }
+    // No more than `clusters`.
+    Ok((at - start) as u32)
 }

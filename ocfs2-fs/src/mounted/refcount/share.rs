@@ -11,7 +11,7 @@ use crate::extent_tree::{Extent, Lookup};
 use crate::inode::Inode;
 use crate::meta::Blocks;
 use crate::mounted::space::Need;
-use crate::mounted::tree::{self, Cost, Root};
+use crate::mounted::tree::{self, Cost, Intent, Ready, Root};
 use crate::mounted::{Charge, Core, Level, LockSet, Txn, attrs};
 
 /// Extents that are shared in one transaction at most.
@@ -78,87 +78,199 @@ pub(super) fn attach(locks: &mut LockSet<'_>, source: InodeNo, target: InodeNo) 
     Ok(Some(tree))
 }
 
-/// Shares extents of one file with another.
+/// Shares extents of one file with another, a transaction for each step.
 pub(super) struct Share<'c> {
     pub(super) core: &'c Core,
     pub(super) counts: Counts,
     pub(super) source: InodeNo,
     pub(super) target: InodeNo,
+    /// How much further to the right everything goes in the target, in clusters.
+    pub(super) shift: i64,
+    /// The target becomes this long, as far as it has been shared. In bytes.
+    pub(super) len: u64,
+}
+
+/// Logical clusters of the source that one transaction is about.
+#[derive(Debug)]
+struct Part {
+    from: u64,
+    to: u64,
+    /// What the source has there.
+    extents: Vec<Extent>,
+    /// In how many pieces the target gives up what it has in their place.
+    pieces: u32,
 }
 
 impl Share<'_> {
-    /// Shares what the source has in `from..to` with the target, which has nothing there; `shift` is how much further to
-    /// the right it goes in the target. From left to right; every transaction shares some extents whole.
-    pub(super) fn extents(&self, locks: &mut LockSet<'_>, from: u64, to: u64, shift: i64) -> Result<()> {
-        let geometry = *self.core.geometry();
-        let owner = self.core.read_inode(self.target)?;
+    /// Shares the first part of what the source has in `from..to` with the target, in place of what that has there.
+    /// Returns where the rest begins.
+    ///
+    /// # Errors
+    /// [`Error::NoSpace`], [`Error::QuotaExceeded`], [`Error::Corrupt`], the journal's; then nothing was shared.
+    pub(super) fn step(&self, locks: &mut LockSet<'_>, from: u64, to: u64) -> Result<u64> {
         let limit = self.core.journal()?.max_credits() / 2;
-        let mut at = from;
+        let mut records = BATCH;
         loop {
-            let mut batch = self.batch(at, to)?;
-            let Some(first) = batch.first().copied() else {
-                return Ok(());
-            };
-            let cost = loop {
-                let cost = self.cost(&batch, moved(first.cpos, shift)?)?;
-                if cost.credits <= limit || batch.len() == 1 {
-                    break cost;
-                }
-                batch.truncate(batch.len() / 2);
-            };
-            let need = Need {
-                blocks: cost.blocks,
-                ..Need::default()
-            };
-            let charged = locks.quota(owner.uid(), owner.gid())?;
-            let credits = locks.reserve(need)?;
-            let mut txn = locks.begin(credits + charged + cost.credits)?;
-            share_all(&mut txn, self.counts, Root::Data(self.source), &batch)?;
-            let mut shared = Vec::with_capacity(batch.len());
-            for extent in &batch {
-                shared.push(Extent {
-                    cpos: moved(extent.cpos, shift)?,
-                    flags: extent.flags | ExtentFlags::REFCOUNTED,
-                    ..*extent
-                });
-                at = extent.end();
+            let part = self.part(from, to, records)?;
+            if part.extents.is_empty() && part.pieces == 0 {
+                return Ok(part.to);
             }
-            tree::insert_all(&mut txn, Root::Data(self.target), &shared)?;
-            let clusters: u64 = batch.iter().map(|extent| u64::from(extent.clusters)).sum();
-            let charge = Charge {
-                bytes: (clusters << geometry.cluster_size_bits) as i64,
-                inodes: 0,
-            };
-            txn.charge(owner.uid(), owner.gid(), charge)?;
-            txn.commit()?;
+            let cost = self.cost(&part)?;
+            if cost.credits <= limit {
+                return self.exchange(locks, part, cost, None);
+            }
+            if records == 1 {
+                return self.exchange_one(locks, part);
+            }
+            records /= 2;
         }
     }
 
-    /// Extents of the source from `at` on, cut to the range.
-    fn batch(&self, mut at: u64, to: u64) -> Result<Vec<Extent>> {
-        let mut batch = Vec::new();
-        while at < to && batch.len() < BATCH as usize {
+    /// The first part of a range, with so many records in either file.
+    fn part(&self, from: u64, to: u64, records: u32) -> Result<Part> {
+        let mut extents = Vec::new();
+        let mut at = from;
+        while at < to && extents.len() < records as usize {
             match tree::lookup(self.core, Root::Data(self.source), at as u32)? {
                 Lookup::Gap { next } => at = next,
                 Lookup::Extent(extent) => {
                     let end = extent.end().min(to);
-                    batch.push(cut(self.core, extent, at, end));
+                    extents.push(cut(self.core, extent, at, end));
                     at = end;
                 }
             }
         }
-        Ok(batch)
+        let to = at.min(to);
+        let target = self.core.read_inode(self.target)?;
+        let goal = u64::from(self.moved(from)?);
+        let (end, pieces) = super::first_part(self.core, &target, goal, goal + (to - from), records)?;
+        let mut part = Part {
+            from,
+            to,
+            extents,
+            pieces,
+        };
+        part.end_at(self.core, from + (end - goal));
+        Ok(part)
     }
 
-    fn cost(&self, batch: &[Extent], target_at: u32) -> Result<Cost> {
-        let extents = batch.len() as u32;
-        let source = tree::cost_ends(self.core, Root::Data(self.source), batch)?;
-        let target = tree::cost_from(self.core, Root::Data(self.target), target_at, extents)?;
-        let counts = self.counts.cost(self.core, extents)?;
-        Ok(Cost {
-            blocks: source.blocks + target.blocks + counts.blocks,
-            credits: source.credits + target.credits + counts.credits,
-        })
+    fn cost(&self, part: &Part) -> Result<Cost> {
+        let records = part.extents.len() as u32;
+        let target = self.core.read_inode(self.target)?;
+        let source = tree::cost_ends(self.core, Root::Data(self.source), &part.extents)?;
+        let goal = self.moved(part.from)?;
+        let tree = tree::cost_from(self.core, Root::Data(self.target), goal, records + part.pieces)?;
+        Ok(source + tree + self.counts_cost(&target, records, part.pieces)?)
+    }
+
+    /// What the reference counts take.
+    fn counts_cost(&self, target: &Inode, shared: u32, released: u32) -> Result<Cost> {
+        Ok(self.counts.cost(self.core, shared)? + super::release_cost(self.core, target, released)?)
+    }
+
+    /// Shares a part between trees that are so large that records cannot be moved through all of them at once: cut short so
+    /// that it is about one record of each.
+    fn exchange_one(&self, locks: &mut LockSet<'_>, mut part: Part) -> Result<u64> {
+        let (source, target) = (Root::Data(self.source), Root::Data(self.target));
+        match part.extents.first() {
+            Some(first) if u64::from(first.cpos) > part.from => part.end_at(self.core, first.cpos.into()),
+            Some(first) => part.end_at(self.core, first.end()),
+            None => {}
+        }
+        let goal = self.moved(part.from)?;
+        let (end, intent) = match tree::lookup(self.core, target, goal)? {
+            Lookup::Gap { next } => (next, Intent::Insert),
+            Lookup::Extent(extent) => (extent.end(), Intent::Change),
+        };
+        part.end_at(self.core, part.from + (end - u64::from(goal)));
+        part.pieces = u32::from(intent == Intent::Change);
+        let mut cost = Cost::default();
+        match part.extents.first() {
+            // A record of its own, or with room to become one.
+            Some(extent) => cost += tree::ready(locks, source, extent.cpos, extent.clusters, Intent::Change)?.cost,
+            None if intent == Intent::Insert => return Ok(part.to),
+            None => {}
+        }
+        let clusters = u32::try_from(part.to - part.from).unwrap_or(u32::MAX);
+        let ready = tree::ready(locks, target, goal, clusters, intent)?;
+        cost += ready.cost;
+        cost += self.counts_cost(&self.core.read_inode(self.target)?, 1, 1)?;
+        self.exchange(locks, part, cost, Some(ready))
+    }
+
+    /// Takes out what the target has in place of a part, and shares that. Returns where it ends.
+    fn exchange(&self, locks: &mut LockSet<'_>, part: Part, cost: Cost, ready: Option<Ready>) -> Result<u64> {
+        let geometry = *self.core.geometry();
+        let root = Root::Data(self.target);
+        let owner = self.core.read_inode(self.target)?;
+        let goal = self.moved(part.from)?;
+        let mut shared = Vec::with_capacity(part.extents.len());
+        for extent in &part.extents {
+            shared.push(Extent {
+                cpos: self.moved(extent.cpos.into())?,
+                flags: extent.flags | ExtentFlags::REFCOUNTED,
+                ..*extent
+            });
+        }
+        let need = Need {
+            blocks: cost.blocks,
+            frees: part.pieces,
+            ..Need::default()
+        };
+        // The dinode may get a new size.
+        let mut credits = 1 + cost.credits;
+        credits += locks.quota(owner.uid(), owner.gid())?;
+        credits += locks.reserve(need)?;
+        let mut txn = locks.begin(credits)?;
+        if let Some(ready) = ready {
+            ready.begin(&mut txn);
+        }
+        let clusters = u32::try_from(part.to - part.from).unwrap_or(u32::MAX);
+        let gone = match (part.pieces, shared.is_empty()) {
+            (0, _) => Vec::new(),
+            // In one change, if there is room for no more.
+            (_, false) if ready.is_some() => tree::replace(&mut txn, root, &shared)?,
+            _ => tree::remove(&mut txn, root, goal, clusters)?,
+        };
+        release(&mut txn, self.target, &gone)?;
+        share_all(&mut txn, self.counts, Root::Data(self.source), &part.extents)?;
+        if ready.is_none() || part.pieces == 0 {
+            tree::insert_all(&mut txn, root, &shared)?;
+        }
+        let clusters = |extents: &[Extent]| extents.iter().map(|extent| i64::from(extent.clusters)).sum::<i64>();
+        let bytes = (clusters(&shared) - clusters(&gone)) << geometry.cluster_size_bits;
+        txn.charge(owner.uid(), owner.gid(), Charge { bytes, inodes: 0 })?;
+        let end = (u64::from(goal) + (part.to - part.from)) << geometry.cluster_size_bits;
+        if owner.size() < end.min(self.len) {
+            txn.dinode(self.target)?.i_size.set(end.min(self.len));
+        }
+        txn.commit()?;
+        if let Some(ready) = ready {
+            ready.end(locks)?;
+        }
+        Ok(part.to)
+    }
+
+    /// Where a cluster goes in the target.
+    fn moved(&self, cpos: u64) -> Result<u32> {
+        let moved = cpos
+            .checked_add_signed(self.shift)
+            .and_then(|at| u32::try_from(at).ok());
+        moved.ok_or(Error::TooLarge { what: "the file" })
+    }
+}
+
+impl Part {
+    /// Makes it end no later than this.
+    fn end_at(&mut self, meta: &dyn Blocks, end: u64) {
+        if end >= self.to {
+            return;
+        }
+        self.to = end;
+        self.extents.retain(|extent| u64::from(extent.cpos) < end);
+        if let Some(last) = self.extents.last_mut() {
+            *last = cut(meta, *last, last.cpos.into(), last.end().min(end));
+        }
     }
 }
 
@@ -283,38 +395,6 @@ pub(super) fn values(locks: &mut LockSet<'_>, counts: Counts, source: InodeNo, t
     Ok(())
 }
 
-/// Takes out what a file has in a range, so that something else can take its place.
-pub(super) fn clear(locks: &mut LockSet<'_>, number: InodeNo, from: u32, clusters: u32) -> Result<()> {
-    /// Records that one transaction takes out.
-    const STEP: u32 = 16;
-    let core = locks.core();
-    let geometry = *core.geometry();
-    loop {
-        let inode = core.read_inode(number)?;
-        let Some((cpos, part)) = super::last_part(core, &inode, from, clusters, STEP)? else {
-            return Ok(());
-        };
-        let tree = tree::cost_from(core, Root::Data(number), cpos, STEP)?;
-        let counts = super::release_cost(core, &inode, STEP)?;
-        let charged = locks.quota(inode.uid(), inode.gid())?;
-        let credits = locks.reserve(Need {
-            blocks: tree.blocks + counts.blocks,
-            frees: STEP,
-            ..Need::default()
-        })?;
-        let mut txn = locks.begin(credits + charged + tree.credits + counts.credits)?;
-        let pieces = tree::remove(&mut txn, Root::Data(number), cpos, part)?;
-        release(&mut txn, number, &pieces)?;
-        let freed: u64 = pieces.iter().map(|piece| u64::from(piece.clusters)).sum();
-        let charge = Charge {
-            bytes: -((freed << geometry.cluster_size_bits) as i64),
-            inodes: 0,
-        };
-        txn.charge(inode.uid(), inode.gid(), charge)?;
-        txn.commit()?;
-    }
-}
-
 /// Part of an extent.
 fn cut(meta: &dyn Blocks, extent: Extent, from: u64, to: u64) -> Extent {
     // Both lie in the extent, whose keys have 32 bits.
@@ -325,8 +405,4 @@ fn cut(meta: &dyn Blocks, extent: Extent, from: u64, to: u64) -> Extent {
         blkno: BlockNo(extent.blkno.0 + meta.geometry().clusters_to_blocks(skipped)),
         flags: extent.flags,
     }
-}
-
-fn moved(cpos: u32, shift: i64) -> Result<u32> {
-    u32::try_from(i64::from(cpos) + shift).map_err(|_| Error::TooLarge { what: "the file" })
 }

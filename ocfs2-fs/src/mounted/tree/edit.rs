@@ -68,7 +68,7 @@ impl Editor<'_, '_> {
         }
         Ok(Window {
             start,
-            is_cramped: self.txn.is_tree_prepared(),
+            is_cramped: self.txn.is_tree_prepared(self.root),
             clusters: total(&extents),
             extents,
             source,
@@ -108,8 +108,8 @@ impl Editor<'_, '_> {
             }
             let capacity = self.reader().capacity(sink.leaf)?;
             let stays = is_cramped && queue.len() + 1 == capacity;
-            while queue.len() < capacity
-                && !stays
+            // What is written over has been read, however much there is in front of it.
+            while ((queue.len() < capacity && !stays) || same_leaf(Some(&sink), source.as_ref()))
                 && let Some(path) = source
             {
                 let read = self.reader().extents(path.leaf)?;

@@ -15,6 +15,8 @@ mod rotate;
 #[cfg(test)]
 mod tests;
 
+use std::ops::{Add, AddAssign};
+
 use ocfs2_format::{BlockNo, ExtentFlags, Geometry, InodeNo};
 
 use super::{LockSet, Txn};
@@ -80,6 +82,23 @@ pub(crate) struct Cost {
     /// Blocks that may be changed: those of the tree, and those of the allocators of extent blocks that are freed. What
     /// allocating takes comes on top.
     pub(crate) credits: u32,
+}
+
+impl Add for Cost {
+    type Output = Cost;
+
+    fn add(self, other: Cost) -> Cost {
+        Cost {
+            blocks: self.blocks.saturating_add(other.blocks),
+            credits: self.credits.saturating_add(other.credits),
+        }
+    }
+}
+
+impl AddAssign for Cost {
+    fn add_assign(&mut self, other: Cost) {
+        *self = *self + other;
+    }
 }
 
 /// Puts an extent where nothing is. It is merged with its neighbours where the kind of tree allows; the root's cluster
@@ -290,7 +309,7 @@ impl Ready {
     /// Tells the transaction that will make the change.
     pub(crate) fn begin(self, txn: &mut Txn<'_>) {
         if self.is_prepared {
-            txn.set_tree_prepared();
+            txn.set_tree_prepared(self.root);
         }
     }
 

@@ -129,7 +129,7 @@ pub(super) fn split_at(locks: &mut LockSet<'_>, root: Root, key: u32) -> Result<
     let depth = u32::from(Reader { meta: core, root }.depth()?);
     let credits = locks.reserve(Need::default())?;
     let mut txn = locks.begin(credits + super::cost::prepared(core, root, depth).credits)?;
-    txn.set_tree_prepared();
+    txn.set_tree_prepared(root);
     split(&mut txn, root, key)?;
     txn.commit()?;
     Ok(())

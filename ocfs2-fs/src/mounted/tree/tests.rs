@@ -495,7 +495,7 @@ fn step_by_step(trial: &mut Trial, cpos: u32, what: u32) {
         })
         .unwrap();
     let mut txn = locks.begin(cost.credits + credits).unwrap();
-    txn.set_tree_prepared();
+    txn.set_tree_prepared(root);
     let bpc = u64::from(trial.fs.core.geometry().blocks_per_cluster());
     let blkno = trial.place(what.wrapping_mul(7919));
     let new = Extent {
