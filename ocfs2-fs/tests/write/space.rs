@@ -1,5 +1,6 @@
 //! Space as files see it: extents of files that grow together, full volumes, and what is free afterwards.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use ocfs2_format::InodeNo;
@@ -42,6 +43,51 @@ fn four_files_that_grow_in_turn_have_seven_extents_at_most() {
         let found = extents(&fs, name);
         assert!(found <= 7, "{name} has {found} extents");
     }
+    fs.unmount().unwrap();
+    bed.assert_clean();
+}
+
+/// Whoever freed with a full truncate log had it locked, and waited for the window of somebody who waited for the log.
+#[test]
+fn those_who_free_allocate_and_count_at_the_same_time_do_not_wait_for_each_other_forever() {
+    // Small blocks, so that the truncate log is soon full.
+    let bed = Bed::new(Shape {
+        block: 512,
+        cluster: 4096,
+        ..Shape::default()
+    });
+    let fs = bed.mount();
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    fs.statfs().unwrap();
+                }
+            });
+        }
+        let writers: Vec<_> = (0..2)
+            .map(|writer| {
+                let fs = &fs;
+                scope.spawn(move || {
+                    let name = format!("/sparse-{writer}");
+                    let file = fs.open(name, OpenHow::new().write(true).create(true)).unwrap();
+                    for _ in 0..10 {
+                        for piece in 0..60 {
+                            file.write_at(piece * 8192, &[1; 4096]).unwrap();
+                        }
+                        // From the end, as runs that follow each other share a record.
+                        for piece in (0..60).rev() {
+                            file.punch_hole(piece * 8192..piece * 8192 + 4096).unwrap();
+                        }
+                    }
+                })
+            })
+            .collect();
+        let ended: Vec<_> = writers.into_iter().map(|writer| writer.join()).collect();
+        done.store(true, Ordering::Relaxed);
+        assert!(ended.iter().all(Result::is_ok));
+    });
     fs.unmount().unwrap();
     bed.assert_clean();
 }

@@ -117,7 +117,14 @@ impl LockSet<'_> {
         Ok(())
     }
 
-    /// Locks the global bitmap, and what comes before it. `false` if others are in the air, who want the window as it is.
+    /// Gives back one of the allocators before the others.
+    fn unlock_space(&mut self, inode: InodeNo) {
+        let id = self.core().meta_lock(inode);
+        self.space.locks.retain(|&held| held != id);
+        self.release(id);
+    }
+
+    /// Locks the global bitmap, and what comes before it: the window, then the truncate log. `false` if others are in the air, who want the window as it is.
     fn lock_bitmap(&mut self) -> Result<bool> {
         let core = self.core();
         self.lock_space(core.local_alloc_inode()?)?;
@@ -254,6 +261,10 @@ impl LockSet<'_> {
         let log = Log::read(core, inode)?;
         if log.room() >= frees {
             return Ok(Ok(1));
+        }
+        if !self.holds(core.meta_lock(core.local_alloc_inode()?)) {
+            // The window comes before the log.
+            self.unlock_space(inode);
         }
         if !self.lock_bitmap()? {
             return Ok(Err(Short::Ground));
