@@ -41,13 +41,18 @@ impl Bed {
 
     /// As [`new`](Self::new), with options of `ocfs2 mkfs` and `ocfs2 mount`.
     pub(crate) fn with(mkfs: &[&str], mount: &[&str]) -> Option<Bed> {
+        Self::of_size(256 << 20, mkfs, mount)
+    }
+
+    /// As [`with`](Self::with), of so many bytes.
+    pub(crate) fn of_size(bytes: u64, mkfs: &[&str], mount: &[&str]) -> Option<Bed> {
         if !can_mount() {
             return None;
         }
         let folder = tempfile::tempdir().expect("a directory");
         let mut bed = Bed { served: None, folder };
         let image = File::create(bed.image()).expect("an image");
-        image.set_len(256 << 20).expect("an image of that size");
+        image.set_len(bytes).expect("an image of that size");
         drop(image);
         fs::create_dir(bed.dir()).expect("a place to mount");
         let base = ["mkfs", "-q", "-M", "local", "-N", "2", "--yes"].map(str::to_owned);

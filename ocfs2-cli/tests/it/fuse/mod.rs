@@ -2,5 +2,8 @@
 
 mod attrs;
 mod bed;
+mod conformance;
 mod data;
+mod load;
 mod names;
+mod programs;
