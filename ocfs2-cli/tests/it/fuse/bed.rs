@@ -109,8 +109,16 @@ impl Bed {
 
     /// Unmounts, and waits until the volume is clean.
     pub(crate) fn unmount(&mut self) {
-        let unmounted = Command::new("umount").arg(self.dir()).output().expect("umount starts");
-        assert!(unmounted.status.success(), "{unmounted:?}");
+        let since = Instant::now();
+        loop {
+            let unmounted = Command::new("umount").arg(self.dir()).output().expect("umount starts");
+            if unmounted.status.success() {
+                break;
+            }
+            // Another test may be between fork and exec, and until then its child has every file open that is open here.
+            assert!(since.elapsed() < PATIENCE, "{unmounted:?}");
+            thread::sleep(Duration::from_millis(10));
+        }
         let status = self.served.take().expect("mounted").wait().expect("a child");
         assert!(status.success(), "{status}");
     }

@@ -10,8 +10,7 @@ use ocfs2_testkit::kernel::kit;
 use ocfs2_testkit::tools::{Tool, fsck};
 use ocfs2_testkit::{live, require_kernel, require_root, require_tool};
 
-use crate::mount::Bed;
-use crate::run::ocfs2;
+use crate::mount::{Bed, umount};
 
 /// Objects made.
 const COUNT: &str = "600";
@@ -42,7 +41,7 @@ const FEATURES: &[&[&str]] = &[
 fn our_facts(bed: &Bed, python: &Tool, scripts: &Path) -> Facts {
     bed.mount(&["-o", "ro,noatime"]);
     let said = python.clone().arg(scripts.join("facts.py")).arg(bed.point()).run().ok();
-    ocfs2(["umount".as_ref(), bed.point().as_os_str()]).ok();
+    umount([bed.point().as_os_str()]).ok();
     facts::parse(&said.stdout).expect("the collector writes facts")
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use ocfs2_testkit::{require_root, require_tool};
 use rustix::process::Signal;
 
-use crate::mount::{Bed, until};
+use crate::mount::{Bed, umount, until};
 use crate::run::ocfs2;
 
 #[test]
@@ -39,7 +39,8 @@ fn the_programs_of_the_system_end_it() {
     for tool in [umount.arg("-i"), fusermount.arg("-u")] {
         let mut served = bed.serve(&[]);
         fs::write(bed.path("file"), "content").expect("a file");
-        tool.arg(bed.point()).run().ok();
+        let tool = tool.arg(bed.point());
+        until("it is unmounted", || tool.run().status == 0);
         assert!(served.wait().success());
         assert!(served.said().contains("unmounted"), "{}", served.said());
         bed.assert_clean();
@@ -99,7 +100,7 @@ fn unmounted_lazily_it_ends_when_nothing_is_open_any_more() {
     let Some(bed) = Bed::local() else { return };
     let mut served = bed.serve(&[]);
     let file = File::create(bed.path("open")).expect("a file");
-    ocfs2(["umount".as_ref(), "-l".as_ref(), bed.point().as_os_str()]).ok();
+    umount(["-l".as_ref(), bed.point().as_os_str()]).ok();
     assert!(!bed.is_mounted());
     file.write_all_at(b"later", 0).expect("a write");
     assert!(served.is_running());

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use crate::mount::{Bed, until};
+use crate::mount::{Bed, umount, until};
 use crate::run::ocfs2;
 
 /// A file in the volume, put there without mounting.
@@ -64,7 +64,7 @@ fn what_was_mounted_is_said_on_request() {
     let text = bed.try_mount(&["-v", "-o", "nosuid,noexec"]).ok();
     let wanted = format!("{} on {} type fuse.ocfs2 (rw,", image.display(), point.display());
     assert!(text.starts_with(&wanted) && text.contains("noexec"), "{text}");
-    let text = ocfs2(["umount".as_ref(), "-v".as_ref(), point.as_os_str()]).ok();
+    let text = umount(["-v".as_ref(), point.as_os_str()]).ok();
     assert_eq!(text, format!("{} unmounted\n", point.display()));
 
     let text = bed.try_mount(&["--json"]).ok();
@@ -73,7 +73,7 @@ fn what_was_mounted_is_said_on_request() {
     assert_eq!(document["source"].as_str(), image.to_str());
     assert_eq!(document["directory"].as_str(), point.to_str());
     assert_eq!(document["label"], "bed");
-    let text = ocfs2(["umount".as_ref(), "--json".as_ref(), image.as_os_str()]).ok();
+    let text = umount(["--json".as_ref(), image.as_os_str()]).ok();
     let document: serde_json::Value = serde_json::from_str(&text).expect("JSON");
     assert_eq!(
         (document["schema"].as_u64(), document["clean"].as_bool()),
@@ -139,7 +139,7 @@ fn a_mount_that_is_just_ending_is_waited_for() {
         for file in 0..50 {
             fs::write(bed.path(&format!("{round}-{file}")), [b'x'; 5000]).expect("a file");
         }
-        ocfs2(["umount".as_ref(), "--no-wait".as_ref(), bed.point().as_os_str()]).ok();
+        umount(["--no-wait".as_ref(), bed.point().as_os_str()]).ok();
     }
     bed.mount(&[]);
     assert_eq!(fs::read_dir(bed.point()).expect("a directory").count(), 501);
@@ -218,5 +218,5 @@ fn a_volume_of_a_cluster_needs_to_be_asked_for() {
     assert_eq!(said.status, 0, "{said:?}");
     assert!(said.stderr.contains("other nodes"), "{said:?}");
     assert_eq!(fs::metadata(bed.path("a")).expect("a file").size(), 1);
-    ocfs2(["umount".as_ref(), bed.point().as_os_str()]).ok();
+    umount([bed.point().as_os_str()]).ok();
 }

@@ -4,8 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
-use crate::mount::Bed;
-use crate::run::ocfs2;
+use crate::mount::{Bed, umount};
 
 /// What is taken.
 const TAKEN: &[&str] = &[
@@ -131,7 +130,7 @@ fn every_option_is_taken_or_refused_with_a_reason() {
     assert_eq!(bed.try_mount(&["-f", "-s", "-o", "frobnicate,rw"]).ok(), "");
     let all: Vec<_> = TAKEN.iter().filter(|option| **option != "fakeroot").copied().collect();
     bed.mount(&["-o", &all.join(",")]);
-    ocfs2(["umount".as_ref(), bed.point().as_os_str()]).ok();
+    umount([bed.point().as_os_str()]).ok();
 }
 
 #[test]
@@ -162,7 +161,7 @@ fn flags_are_those_of_the_mount_point() {
         }
         let ran = Command::new(bed.path("program")).status();
         assert_eq!(ran.is_ok(), !shown.contains(&"noexec"), "{options}");
-        ocfs2(["umount".as_ref(), bed.point().as_os_str()]).ok();
+        umount([bed.point().as_os_str()]).ok();
     }
 }
 
@@ -179,6 +178,6 @@ fn what_comes_later_counts_and_single_letters_count_most() {
         bed.mount(options);
         let written = fs::write(bed.path("file"), "");
         assert_eq!(written.is_err(), read_only, "{options:?}");
-        ocfs2(["umount".as_ref(), bed.point().as_os_str()]).ok();
+        umount([bed.point().as_os_str()]).ok();
     }
 }

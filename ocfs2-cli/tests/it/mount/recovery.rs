@@ -6,7 +6,7 @@ use std::io::Write;
 use ocfs2_testkit::{require_root, require_tool};
 use sha2::{Digest, Sha256};
 
-use crate::mount::{Bed, kill, until};
+use crate::mount::{Bed, kill, umount, until};
 use crate::run::ocfs2;
 
 /// Makes files, one of them durable, and crashes.
@@ -66,7 +66,7 @@ fn with_sync_everything_survives_and_with_dirsync_every_name() {
 fn a_dead_mount_can_be_unmounted_and_replayed() {
     let Some(bed) = Bed::local() else { return };
     crash(&bed);
-    ocfs2(["umount".as_ref(), bed.point().as_os_str()]).ok();
+    umount([bed.point().as_os_str()]).ok();
     assert!(!bed.is_mounted());
     let image = bed.image();
     let text = ocfs2(["mount".as_ref(), "--replay-only".as_ref(), image.as_os_str()]).ok();
@@ -92,7 +92,7 @@ fn a_dead_mount_can_be_unmounted_and_replayed() {
 fn who_only_looks_sees_what_recovery_would_bring_and_writes_nothing() {
     let Some(bed) = Bed::local() else { return };
     crash(&bed);
-    ocfs2(["umount".as_ref(), bed.point().as_os_str()]).ok();
+    umount([bed.point().as_os_str()]).ok();
     let before = digest(&bed);
     for options in [&["-r"][..], &["--spectator"], &["-o", "spectator"]] {
         bed.mount(options);
@@ -102,7 +102,7 @@ fn who_only_looks_sees_what_recovery_would_bring_and_writes_nothing() {
         fs::read_dir(bed.path("dir")).expect("a directory").for_each(drop);
         let error = fs::write(bed.path("new"), "").expect_err("read-only");
         assert_eq!(error.kind(), std::io::ErrorKind::ReadOnlyFilesystem);
-        ocfs2(["umount".as_ref(), bed.point().as_os_str()]).ok();
+        umount([bed.point().as_os_str()]).ok();
         assert!(before == digest(&bed), "{options:?} wrote");
     }
 }
@@ -128,7 +128,7 @@ fn a_spectator_looks_at_a_volume_in_use() {
     assert!(text.contains("--spectator"), "{text}");
     mount("--spectator").ok();
     assert_eq!(fs::read_to_string(other.join("file")).expect("a file"), "content");
-    ocfs2(["umount".as_ref(), other.as_os_str()]).ok();
+    umount([other.as_os_str()]).ok();
     drop(file);
     bed.umount();
 }
@@ -175,7 +175,7 @@ fn a_disk_that_fails_is_reported_once_and_ends_all_writing() {
         assert!(!complaints.is_empty(), "{said}");
         let distinct: std::collections::BTreeSet<_> = complaints.iter().collect();
         assert_eq!(distinct.len(), complaints.len(), "{said}");
-        ocfs2(["umount".as_ref(), "-l".as_ref(), bed.point().as_os_str()]).ok();
+        umount(["-l".as_ref(), bed.point().as_os_str()]).ok();
         served.wait();
         until("the directory is gone", || !bed.is_mounted());
         // With more room, what was durable is there.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use ocfs2_testkit::tools::Tool;
 use ocfs2_testkit::{require_root, require_tool};
 
-use crate::mount::Bed;
+use crate::mount::{Bed, umount};
 use crate::run::{PROGRAM, ocfs2};
 
 /// A loop device over a file.
@@ -78,7 +78,7 @@ fn a_volume_is_found_in_a_partition() {
             text.contains("partition 1") || text.contains("already mounted"),
             "{text}"
         );
-        ocfs2(["umount".as_ref(), point.as_os_str()]).ok();
+        umount([point.as_os_str()]).ok();
     }
     let listed = ocfs2(["ls", "--partition", "2", disk.to_str().expect("UTF-8")]).ok();
     assert!(listed.contains("--partition") && listed.contains("-o"), "{listed}");
@@ -141,9 +141,9 @@ fn a_device_is_found_by_its_volume_and_is_ours_alone() {
     fs::write(bed.path("file"), "content").expect("a file");
     let taken = mount(device.device.to_str().expect("UTF-8")).failed(32);
     assert!(taken.contains("already mounted"), "{taken}");
-    ocfs2(["umount".as_ref(), device.device.as_os_str()]).ok();
+    umount([device.device.as_os_str()]).ok();
     ocfs2(["mount".as_ref(), "-L".as_ref(), label.as_ref(), point.as_os_str()]).ok();
-    ocfs2(["umount".as_ref(), point.as_os_str()]).ok();
+    umount([point.as_os_str()]).ok();
     let twin = Loop::over(&image).expect("as before");
     let text = mount(&format!("LABEL={label}")).failed(32);
     assert!(
