@@ -154,10 +154,7 @@ impl FileSystem {
     /// # Errors
     /// The journal's.
     pub fn sync(&self) -> Result<()> {
-        match &self.core.journal {
-            Some(journal) => Ok(journal.sync()?),
-            None => Ok(()),
-        }
+        self.core.sync()
     }
 
     /// Ends the mount: everything is written home, and the volume is clean. Other clones cannot write from here on.
@@ -180,6 +177,17 @@ impl FileSystem {
 }
 
 impl Core {
+    /// Makes everything durable. Nothing has changed on a mount without a journal.
+    ///
+    /// # Errors
+    /// The journal's.
+    pub(super) fn sync(&self) -> Result<()> {
+        match &self.journal {
+            Some(journal) => Ok(journal.sync()?),
+            None => Ok(()),
+        }
+    }
+
     pub(super) fn node_state(&self) -> NodeState<'_> {
         NodeState {
             home: &self.home,

@@ -121,9 +121,7 @@ pub(crate) fn drop_capability(locks: &mut LockSet<'_>, inode: &Inode) -> Result<
     if store::find(core, inode, namespace, name)?.is_none() {
         return Ok(());
     }
-    if inode.refcount_root().is_some() {
-        refcount::lock(locks, inode, Level::Exclusive)?;
-    }
+    refcount::lock(locks, inode, Level::Exclusive)?;
     let gone = Change {
         namespace,
         name,

@@ -6,7 +6,7 @@ use ocfs2_format::{Contents, Dinode, DynFeatures, ExtentFlags, ExtentList, Geome
 use zerocopy::IntoBytes;
 
 use super::device::{self, Payload, Transfer};
-use super::{place, times};
+use super::{place, times, truncate};
 use crate::error::Result;
 use crate::inode::Inode;
 use crate::meta::Blocks;
@@ -162,9 +162,7 @@ fn try_restore(locks: &mut LockSet<'_>, before: &Inode) -> Result<()> {
     let mut txn = locks.begin(credits)?;
     let pieces = tree::remove(&mut txn, root, 0, 1)?;
     for piece in &pieces {
-        if let Some(start) = geometry.block_to_cluster(piece.blkno) {
-            txn.free_clusters(start, piece.clusters)?;
-        }
+        truncate::free(&mut txn, piece)?;
     }
     let freed = geometry.clusters_to_bytes(now.clusters()) as i64;
     let charge = Charge {

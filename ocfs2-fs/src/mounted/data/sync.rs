@@ -19,11 +19,7 @@ use crate::mounted::{Core, Level, LockSet};
 pub(crate) fn sync_all(core: &Core) -> Result<()> {
     // The file's changes may be in any transaction up to the running one, and so may be those of the directories and
     // allocators that they depend on: a commit takes them all.
-    match core.journal() {
-        Ok(journal) => Ok(journal.sync()?),
-        // Nothing has changed.
-        Err(_) => Ok(()),
-    }
+    core.sync()
 }
 
 /// Makes the contents of a file durable, and what reading them takes: not its times.

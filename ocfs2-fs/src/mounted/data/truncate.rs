@@ -359,7 +359,8 @@ fn forget(txn: &mut Txn<'_>, pieces: &[Extent]) -> Result<()> {
     Ok(())
 }
 
-fn free(txn: &mut Txn<'_>, piece: &Extent) -> Result<()> {
+/// Gives an extent back that has been taken out of a tree.
+pub(super) fn free(txn: &mut Txn<'_>, piece: &Extent) -> Result<()> {
     match txn.geometry().block_to_cluster(piece.blkno) {
         Some(start) => txn.free_clusters(start, piece.clusters),
         // Extents that were read lie in the volume.
