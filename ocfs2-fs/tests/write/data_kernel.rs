@@ -230,3 +230,36 @@ fn writing_to_one_of_several_files_that_share_clusters_leaves_the_others_alone()
         fsck_clean(&image);
     }
 }
+
+#[test]
+fn files_are_emptied_and_removed_on_a_volume_that_the_kernel_has_filled() {
+    let Some(kernel) = require_kernel() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let bed = Bed::new(Shape {
+        mib: 40,
+        slots: 1,
+        ..Shape::default()
+    });
+    let image = dir.path().join("full");
+    bed.save(&image);
+    // Not one cluster is left, and no block of extents was ever needed.
+    let script = "mount -t ocfs2 /dev/ubda /mnt/a
+        for size in 1048576 4096; do
+            index=0
+            while dd if=/dev/zero of=/mnt/a/$size-$index bs=$size count=1 status=none 2> /dev/null; do
+                index=$((index + 1))
+            done
+        done
+        umount /mnt/a";
+    kernel.clone().disk(&image).script(script).run().unwrap().ok();
+    let fs = mount(&image);
+    let free = || fs.statfs().unwrap().free_blocks;
+    let full = free();
+    for name in ["1048576-0", "1048576-1"] {
+        fs.set_len(&open(&fs, name), 0).unwrap();
+    }
+    fs.remove_file("/1048576-2").unwrap();
+    assert!(free() >= full + 3 * 256, "{} were free, and {} now", full, free());
+    fs.unmount().unwrap();
+    fsck_clean(&image);
+}

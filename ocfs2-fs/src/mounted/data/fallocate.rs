@@ -127,20 +127,32 @@ fn allocate_extents(
     let core = locks.core();
     let number = inode.number();
     let (start, end) = (range.start, range.end);
-    match mode {
-        AllocateMode::PunchHole => return punch(locks, number, start, end),
-        AllocateMode::ZeroRange | AllocateMode::ZeroRangeKeepSize => unwrite(locks, number, start, end)?,
-        AllocateMode::Extend | AllocateMode::KeepSize | AllocateMode::Unshare => {}
+    if mode == AllocateMode::PunchHole {
+        return punch(locks, number, start, end);
+    }
+    // What needs space comes before what cannot be undone.
+    if mode.zeroes() {
+        own_ends(locks, number, start, end)?;
     }
     if size > inode.size() {
         zero_written(locks, number, inode.size(), size)?;
     }
     let (from, to) = clusters_of(core.geometry(), start, end);
-    fill_holes(locks, inode, from, to, size)?;
-    if mode == AllocateMode::Unshare {
-        unshare(locks, number, from, to)?;
+    let mut added = Vec::new();
+    let done = fill_holes(locks, number, (from, to), size, &mut added).and_then(|()| match mode {
+        AllocateMode::Unshare => unshare(locks, number, from, to),
+        _ if mode.zeroes() => unwrite(locks, number, start, end),
+        _ => Ok(()),
+    });
+    if done.is_err() {
+        for (cpos, clusters) in added.into_iter().rev() {
+            // The first failure is the one to be told.
+            let _ = release(locks, number, cpos, clusters, &mut |dinode, _| {
+                dinode.i_size.set(inode.size());
+            });
+        }
     }
-    Ok(())
+    done
 }
 
 /// Clusters that lie in a range as a whole, and whether there are any.
@@ -149,20 +161,35 @@ fn whole_clusters(core: &Core, start: u64, end: u64) -> Range<u64> {
     start.div_ceil(cluster)..end / cluster
 }
 
-/// Makes the clusters at both ends of a range, which it covers in part, zeros where it covers them.
-fn zero_ends(locks: &mut LockSet<'_>, number: InodeNo, start: u64, end: u64) -> Result<()> {
-    let core = locks.core();
+/// The parts of the clusters at both ends of a range that it does not cover as a whole; or all of a range within one.
+fn ends(core: &Core, start: u64, end: u64) -> [Range<u64>; 2] {
     let bits = core.geometry().cluster_size_bits;
     let whole = whole_clusters(core, start, end);
     if whole.start > whole.end {
-        return zero_written(locks, number, start, end);
+        return [start..end, end..end];
     }
-    zero_written(locks, number, start, whole.start << bits)?;
-    zero_written(locks, number, whole.end << bits, end)
+    [start..whole.start << bits, whole.end << bits..end]
+}
+
+/// Copies what is shared at the ends of a range, so that they can be zeroed in place.
+fn own_ends(locks: &mut LockSet<'_>, number: InodeNo, start: u64, end: u64) -> Result<()> {
+    for part in ends(locks.core(), start, end) {
+        let (from, to) = clusters_of(locks.core().geometry(), part.start, part.end);
+        if from < to && !part.is_empty() {
+            unshare(locks, number, from, to)?;
+        }
+    }
+    Ok(())
+}
+
+fn zero_ends(locks: &mut LockSet<'_>, number: InodeNo, start: u64, end: u64) -> Result<()> {
+    ends(locks.core(), start, end)
+        .into_iter()
+        .try_for_each(|part| zero_written(locks, number, part.start, part.end))
 }
 
 fn punch(locks: &mut LockSet<'_>, number: InodeNo, start: u64, end: u64) -> Result<()> {
-    zero_ends(locks, number, start, end)?;
+    own_ends(locks, number, start, end)?;
     let whole = whole_clusters(locks.core(), start, end);
     let clusters = whole.end.saturating_sub(whole.start);
     let privileges = locks.privileges;
@@ -175,29 +202,36 @@ fn punch(locks: &mut LockSet<'_>, number: InodeNo, start: u64, end: u64) -> Resu
         &mut |dinode, now| {
             times::modified(dinode, now, privileges);
         },
-    )
+    )?;
+    zero_ends(locks, number, start, end)
 }
 
-/// Makes everything in a range that is allocated read as zeros: whole clusters by marking them as not written.
+/// Makes everything in a range, which is allocated, read as zeros: whole clusters by marking them as not written.
 fn unwrite(locks: &mut LockSet<'_>, number: InodeNo, start: u64, end: u64) -> Result<()> {
-    zero_ends(locks, number, start, end)?;
     let core = locks.core();
     let geometry = *core.geometry();
     let whole = whole_clusters(core, start, end);
+    let clusters = whole.end.saturating_sub(whole.start);
+    // Others need what is there; this file gets something new instead. Both are bounded by the largest size of a file.
+    refcount::renew(locks, number, whole.start as u32, clusters as u32)?;
     let mut cpos = whole.start;
     while cpos < whole.end {
         let inode = core.read_inode(number)?;
         let run = Map::new(core, &inode)?.run_at(cpos)?.cut(cpos, whole.end, &geometry);
-        if run.is_shared() {
-            // Others need what is there; this file gets something new instead.
-            let clusters = (run.end - run.cpos) as u32;
-            release(locks, number, run.cpos as u32, clusters, &mut |_, _| {})?;
-        } else if run.is_written() {
-            mark_unwritten(locks, &inode, run)?;
-        }
         cpos = run.end;
+        if !run.is_written() {
+            continue;
+        }
+        match mark_unwritten(locks, &inode, run) {
+            Err(Error::NoSpace) => {
+                // No block for one more record: zeros do as well.
+                let bits = geometry.cluster_size_bits;
+                zero_written(locks, number, run.cpos << bits, run.end << bits)?;
+            }
+            marked => marked?,
+        }
     }
-    Ok(())
+    zero_ends(locks, number, start, end)
 }
 
 fn mark_unwritten(locks: &mut LockSet<'_>, inode: &Inode, run: Run) -> Result<()> {
@@ -239,24 +273,9 @@ fn unshare(locks: &mut LockSet<'_>, number: InodeNo, from: u64, to: u64) -> Resu
     Ok(())
 }
 
-/// Allocates what is not allocated of a range of clusters, as unwritten extents, and makes the file as long as `size`. If
-/// not all of it can be had, none is, and the size stays.
-fn fill_holes(locks: &mut LockSet<'_>, inode: &Inode, from: u64, to: u64, size: u64) -> Result<()> {
-    let number = inode.number();
-    let mut added = Vec::new();
-    let filled = try_fill_holes(locks, number, (from, to), size, &mut added);
-    if filled.is_err() {
-        for (cpos, clusters) in added.into_iter().rev() {
-            // The first failure is the one to be told.
-            let _ = release(locks, number, cpos, clusters, &mut |dinode, _| {
-                dinode.i_size.set(inode.size());
-            });
-        }
-    }
-    filled
-}
-
-fn try_fill_holes(
+/// Allocates what is not allocated of a range of clusters, as unwritten extents, and makes the file as long as `size`.
+/// Whatever becomes of it, `added` is what was allocated.
+fn fill_holes(
     locks: &mut LockSet<'_>,
     number: InodeNo,
     (from, to): (u64, u64),

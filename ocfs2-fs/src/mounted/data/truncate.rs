@@ -304,7 +304,7 @@ fn release_part(
             .insert(tree::ready(locks, root, cpos, clusters, Intent::Change)?)
             .cost
     } else {
-        tree::cost_from(core, root, cpos, records)?
+        tree::cost_of_removal(core, root, (cpos, clusters), records)?
     };
     if is_shared {
         let more = refcount::release_cost(core, inode, records)?;

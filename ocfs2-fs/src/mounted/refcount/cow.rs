@@ -21,13 +21,22 @@ const STEP: u64 = 1 << 20;
 /// does not fall apart into as many extents.
 const AROUND: u64 = 64 << 10;
 
-/// See [`super::make_writable`].
+/// What clusters that are no longer shared hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Contents {
+    /// What they held before.
+    Kept,
+    /// Nothing: they are not written.
+    Dropped,
+}
+
+/// See [`super::make_writable`] and [`super::renew`].
 pub(super) fn make_writable(
     locks: &mut LockSet<'_>,
     number: InodeNo,
     root: Root,
-    cpos: u32,
-    clusters: u32,
+    (cpos, clusters): (u32, u32),
+    contents: Contents,
 ) -> Result<()> {
     let core = locks.core();
     let inode = core.read_inode(number)?;
@@ -54,7 +63,13 @@ pub(super) fn make_writable(
             Lookup::Extent(extent) => extent,
         };
         let range = (at, end.min(extent.end()));
-        at = Cow { core, counts, root }.step(locks, extent, range)?;
+        let cow = Cow {
+            core,
+            counts,
+            root,
+            contents,
+        };
+        at = cow.step(locks, extent, range)?;
     }
     Ok(())
 }
@@ -64,6 +79,7 @@ struct Cow<'c> {
     core: &'c Core,
     counts: Counts,
     root: Root,
+    contents: Contents,
 }
 
 impl Cow<'_> {
@@ -81,6 +97,9 @@ impl Cow<'_> {
         if count == 1 {
             self.own(locks, extent, from, to)?;
             return Ok(to);
+        }
+        if self.contents == Contents::Dropped {
+            return self.copy(locks, extent, from, to);
         }
         let step = (STEP >> geometry.cluster_size_bits).max(1);
         let around = (AROUND >> geometry.cluster_size_bits).max(1);
@@ -103,7 +122,7 @@ impl Cow<'_> {
     /// Takes sole possession of clusters that nobody else references any more.
     fn own(&self, locks: &mut LockSet<'_>, extent: Extent, from: u64, to: u64) -> Result<()> {
         let (mut new, start) = part(self.core, extent, from, to)?;
-        new.flags.remove(ExtentFlags::REFCOUNTED);
+        new.flags = self.flags(new.flags);
         let ready = tree::ready(locks, self.root, new.cpos, new.clusters, Intent::Change)?;
         let counts = self.counts.cost(self.core, 1)?;
         let need = Need {
@@ -120,7 +139,7 @@ impl Cow<'_> {
         ready.end(locks)
     }
 
-    /// Copies clusters, as many as can be had in one run. Returns where the rest begins.
+    /// Copies clusters, as many as can be had in one run, or puts new ones in their place. Returns where the rest begins.
     fn copy(&self, locks: &mut LockSet<'_>, extent: Extent, from: u64, to: u64) -> Result<u64> {
         let geometry = *self.core.geometry();
         let (whole, start) = part(self.core, extent, from, to)?;
@@ -146,7 +165,7 @@ impl Cow<'_> {
         let new = Extent {
             clusters: run.clusters.min(whole.clusters),
             blkno: geometry.cluster_to_block(run.start),
-            flags: whole.flags.difference(ExtentFlags::REFCOUNTED),
+            flags: self.flags(whole.flags),
             ..whole
         };
         if !new.flags.contains(ExtentFlags::UNWRITTEN) {
@@ -158,6 +177,15 @@ impl Cow<'_> {
         txn.commit()?;
         ready.end(locks)?;
         Ok(new.end())
+    }
+
+    /// What becomes of an extent's flags.
+    fn flags(&self, flags: ExtentFlags) -> ExtentFlags {
+        let own = flags.difference(ExtentFlags::REFCOUNTED);
+        match self.contents {
+            Contents::Kept => own,
+            Contents::Dropped => own | ExtentFlags::UNWRITTEN,
+        }
     }
 
     /// Where clusters had best lie: behind those of what comes before in the file.

@@ -176,7 +176,15 @@ fn broken(inode: InodeNo, rule: &'static str) -> Error {
 /// # Errors
 /// [`Error::NoSpace`], [`Error::Corrupt`], the journal's.
 pub(crate) fn make_writable(locks: &mut LockSet<'_>, inode: InodeNo, cpos: u32, clusters: u32) -> Result<()> {
-    cow::make_writable(locks, inode, Root::Data(inode), cpos, clusters)
+    cow::make_writable(locks, inode, Root::Data(inode), (cpos, clusters), cow::Contents::Kept)
+}
+
+/// As [`make_writable`], but what was shared is not copied: it is allocated, unwritten, and reads as zeros afterwards.
+///
+/// # Errors
+/// As [`make_writable`].
+pub(crate) fn renew(locks: &mut LockSet<'_>, inode: InodeNo, cpos: u32, clusters: u32) -> Result<()> {
+    cow::make_writable(locks, inode, Root::Data(inode), (cpos, clusters), cow::Contents::Dropped)
 }
 
 /// What [`detach`] may take.

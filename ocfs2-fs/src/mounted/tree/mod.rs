@@ -425,6 +425,32 @@ pub(crate) fn cost_from(meta: &dyn Blocks, root: Root, cpos: u32, changes: u32) 
     cost::cost_from(meta, root, cpos, changes)
 }
 
+/// What a [removal](remove) of so many records takes. Blocks only if one of them falls in two: others can always be
+/// removed, however full the volume is.
+///
+/// # Errors
+/// [`Error::Corrupt`].
+pub(crate) fn cost_of_removal(
+    meta: &dyn Blocks,
+    root: Root,
+    (cpos, clusters): (u32, u32),
+    records: u32,
+) -> Result<Cost> {
+    let blocks = removal_blocks(meta, root, (cpos, clusters))?;
+    Ok(Cost {
+        blocks,
+        ..cost_from(meta, root, cpos, records)?
+    })
+}
+
+fn removal_blocks(meta: &dyn Blocks, root: Root, (cpos, clusters): (u32, u32)) -> Result<u32> {
+    let end = u64::from(cpos) + u64::from(clusters);
+    match lookup(meta, root, cpos)? {
+        Lookup::Extent(extent) if extent.cpos < cpos && extent.end() > end => Ok(cost_from(meta, root, cpos, 1)?.blocks),
+        _ => Ok(0),
+    }
+}
+
 /// What giving other flags to these extents may take, which are next to each other in the tree and sorted: all are whole
 /// records but perhaps the first and the last. [`add_flags`] does for the whole ones, [`replace`] for the others.
 ///

@@ -20,19 +20,23 @@ use ops::{Op, random_ops};
 
 /// Operations between two looks of fsck.ocfs2.
 const CHECK_EVERY: usize = 10_000;
+/// Operations between two comparisons with the model.
+const COMPARE_EVERY: usize = 500;
 
 fn ops_wanted(default: usize) -> usize {
     let text = std::env::var("OCFS2_MODEL_OPS").ok();
     text.map_or(default, |text| text.parse().expect("OCFS2_MODEL_OPS is a number"))
 }
 
-/// Does the operations, comparing often; panics where the file system is not as the model.
-fn run(shape: Shape, ops: &[Op]) {
+/// Does the operations, comparing often, and after each from the `closely`th on; panics where the file system is not as
+/// the model. `done` counts them.
+fn run(shape: Shape, ops: &[Op], closely: usize, done: &mut usize) {
     let bed = Bed::new(shape);
     let mut world = World::new(bed, MountOptions::default());
     for (count, op) in ops.iter().enumerate() {
+        *done = count + 1;
         world.apply(op);
-        if count % 500 == 499 {
+        if count >= closely || count % COMPARE_EVERY == COMPARE_EVERY - 1 {
             world.compare_mounted();
         }
         if count % CHECK_EVERY == CHECK_EVERY - 1 {
@@ -42,12 +46,14 @@ fn run(shape: Shape, ops: &[Op]) {
     world.finish();
 }
 
-fn fails(shape: Shape, ops: &[Op]) -> bool {
-    let ops = AssertUnwindSafe(ops);
-    panic::catch_unwind(move || run(shape, &ops)).is_err()
+/// How many of the operations are done by the time that one is seen to fail.
+fn fails(shape: Shape, ops: &[Op], closely: usize) -> Option<usize> {
+    let mut done = 0;
+    let run = AssertUnwindSafe(|| run(shape, ops, closely, &mut done));
+    panic::catch_unwind(run).is_err().then_some(done)
 }
 
-/// Leaves out what the failure does not need: halves, quarters, down to single operations.
+/// Leaves out what the failure does not need: halves, quarters, down to single operations; and what comes after it.
 fn shrink(shape: Shape, mut ops: Vec<Op>) -> Vec<Op> {
     let mut chunk = ops.len().div_ceil(2);
     while chunk > 0 {
@@ -55,7 +61,8 @@ fn shrink(shape: Shape, mut ops: Vec<Op>) -> Vec<Op> {
         while start < ops.len() {
             let mut fewer = ops.clone();
             fewer.drain(start..(start + chunk).min(ops.len()));
-            if fails(shape, &fewer) {
+            if let Some(done) = fails(shape, &fewer, usize::MAX) {
+                fewer.truncate(done);
                 ops = fewer;
             } else {
                 start += chunk;
@@ -69,8 +76,12 @@ fn shrink(shape: Shape, mut ops: Vec<Op>) -> Vec<Op> {
 #[track_caller]
 fn check(shape: Shape, count: usize) {
     let seed = seed();
-    let ops = random_ops(seed, count);
-    if fails(shape, &ops) {
+    let mut ops = random_ops(seed, count);
+    if let Some(done) = fails(shape, &ops, usize::MAX) {
+        ops.truncate(done);
+        let done = fails(shape, &ops, done.saturating_sub(COMPARE_EVERY));
+        ops.truncate(done.expect("the failure happens every time"));
+        eprintln!("{shape:?}, OCFS2_SEED={seed}, operation {}: {:?}", ops.len(), ops.last());
         let hook = panic::take_hook();
         panic::set_hook(Box::new(|_| {}));
         let fewer = shrink(shape, ops);
@@ -79,7 +90,7 @@ fn check(shape: Shape, count: usize) {
             "{shape:?}, OCFS2_SEED={seed} OCFS2_MODEL_OPS={count}; {} operations fail:\n{fewer:#?}",
             fewer.len()
         );
-        run(shape, &fewer);
+        run(shape, &fewer, 0, &mut 0);
         panic!("the failure does not happen every time");
     }
 }
