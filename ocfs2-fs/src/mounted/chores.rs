@@ -1,4 +1,5 @@
-//! Work that nobody waits for: what is freed goes from the truncate log back to the global bitmap a little later.
+//! Work that nobody waits for: what is freed goes from the truncate log back to the global bitmap a little later, and
+//! bytes that wait for more of them are written out.
 //!
 //! A thread of its own, on mounts that commit in the background. Without it that is left to whoever finds the log full,
 //! needs the space, or unmounts.
@@ -55,8 +56,8 @@ impl Chores {
         Ok(())
     }
 
-    /// Something was freed.
-    pub(super) fn freed(&self) {
+    /// There is something to do.
+    pub(super) fn add(&self) {
         let mut state = self.shared.state();
         if let (None, Some(delay)) = (state.due, state.delay) {
             state.due = Some(Instant::now() + delay);
@@ -91,6 +92,7 @@ fn run(shared: &Shared, core: &Weak<Core>) {
                 state.due = None;
                 drop(state);
                 let Some(core) = core.upgrade() else { return };
+                core.settle();
                 // A failure is on record in the journal. What is damaged will be met by whoever needs it.
                 let _: Result<()> = core.flush_frees();
                 drop(core);

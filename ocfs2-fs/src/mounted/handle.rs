@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use ocfs2_format::FileKind;
 
-use super::data::{AllocateMode, ExtentInfo};
+use super::data::{AllocateMode, ExtentInfo, ReadAhead};
 use super::{FileSystem, InodeUse};
 use crate::error::{Error, Result};
 use crate::inode::Inode;
@@ -116,6 +116,7 @@ pub struct OpenFile {
     inode: InodeUse,
     how: OpenHow,
     position: u64,
+    ahead: ReadAhead,
 }
 
 impl OpenFile {
@@ -131,6 +132,7 @@ impl OpenFile {
             inode: fs.use_inode(inode)?,
             how: *how,
             position: 0,
+            ahead: ReadAhead::default(),
         };
         if how.truncate {
             file.set_len(0)?;
@@ -159,7 +161,7 @@ impl OpenFile {
         if !self.how.read {
             return Err(Error::AccessDenied);
         }
-        self.fs.read_at(&self.inode, offset, buf)
+        self.ahead.read_at(&self.fs, &self.inode, offset, buf)
     }
 
     /// Writes at `offset`; at the end if the file was opened for appending. Returns how many bytes were written.
@@ -227,9 +229,11 @@ impl OpenFile {
     /// Closes the file, and tells what became of deleting it, if it has no name left. Dropping it does the same silently.
     ///
     /// # Errors
-    /// As [`InodeUse::end`].
+    /// As [`InodeUse::end`] and [`FileSystem::flush`].
     pub fn close(self) -> Result<()> {
-        self.inode.end()
+        let flushed = self.fs.flush(&self.inode);
+        self.inode.end()?;
+        flushed
     }
 
     /// All bytes of the file.
@@ -314,9 +318,9 @@ impl Write for OpenFile {
         Ok(written)
     }
 
-    /// Nothing to do: what was written can be read at once. [`sync_all`](OpenFile::sync_all) makes it durable.
+    /// As [`FileSystem::flush`]. [`sync_all`](OpenFile::sync_all) makes it durable.
     fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+        Ok(self.fs.flush(&self.inode)?)
     }
 }
 

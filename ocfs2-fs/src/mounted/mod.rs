@@ -104,6 +104,8 @@ pub(crate) struct Core {
     /// Told when nobody writes to clusters of the window any more that are not allocated yet.
     landed: Condvar,
     chores: Chores,
+    delayed: data::Delayed,
+    changes: data::Changes,
 }
 
 impl Core {

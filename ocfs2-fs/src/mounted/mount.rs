@@ -106,6 +106,8 @@ impl FileSystem {
             space: Mutex::default(),
             landed: Default::default(),
             chores: Default::default(),
+            delayed: Default::default(),
+            changes: Default::default(),
         };
         core.recover(&crashed)?;
         core.empty_orphan_dirs();
@@ -145,6 +147,8 @@ impl FileSystem {
             space: Mutex::default(),
             landed: Default::default(),
             chores: Default::default(),
+            delayed: Default::default(),
+            changes: Default::default(),
         };
         Ok(FileSystem::new(core))
     }
@@ -152,9 +156,11 @@ impl FileSystem {
     /// Makes everything durable that has been done so far.
     ///
     /// # Errors
-    /// The journal's.
+    /// The journal's; those of writes that waited for others, as [`write_at`](Self::write_at) has them.
     pub fn sync(&self) -> Result<()> {
-        self.core.sync()
+        let settled = self.core.settled(None);
+        self.core.sync()?;
+        settled
     }
 
     /// Ends the mount: everything is written home, and the volume is clean. Other clones cannot write from here on.
@@ -165,6 +171,7 @@ impl FileSystem {
         let core = &self.core;
         let Some(journal) = &core.journal else { return Ok(()) };
         core.chores.stop();
+        let settled = core.settled(None);
         core.release_space()?;
         journal.close()?;
         let state = core.node_state();
@@ -172,7 +179,7 @@ impl FileSystem {
         state.set_dirty(core.slot, false, false)?;
         core.home_device.flush()?;
         core.locks.ended();
-        Ok(())
+        settled
     }
 }
 
@@ -183,7 +190,10 @@ impl Core {
     /// The journal's.
     pub(super) fn sync(&self) -> Result<()> {
         match &self.journal {
-            Some(journal) => Ok(journal.sync()?),
+            Some(journal) => {
+                self.settle();
+                Ok(journal.sync()?)
+            }
             None => Ok(()),
         }
     }

@@ -369,7 +369,7 @@ impl FileSystem {
     /// [`Error::Corrupt`], the journal's.
     pub fn set_quota(&self, kind: QuotaKind, id: u32, limits: &QuotaLimits) -> Result<()> {
         let core = &*self.core;
-        core.require_writable()?;
+        core.begin_change()?;
         require_quota(core, kind)?;
         let mut locks = LockSet::new(core);
         let file = locks.quota_of(kind, id)?;
@@ -409,7 +409,7 @@ impl FileSystem {
     /// As [`set_quota`](Self::set_quota).
     pub fn set_quota_grace(&self, kind: QuotaKind, space: u32, inodes: u32) -> Result<()> {
         let core = &*self.core;
-        core.require_writable()?;
+        core.begin_change()?;
         require_quota(core, kind)?;
         let file = core.global_file(kind)?;
         let mut locks = LockSet::new(core);

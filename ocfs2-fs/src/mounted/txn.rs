@@ -74,8 +74,13 @@ pub(crate) struct Txn<'t> {
 }
 
 impl<'t> Txn<'t> {
-    pub(super) fn new(core: &'t Core, handle: Handle<'t>, space: &'t SpaceGrant, privileges: Privileges) -> Txn<'t> {
-        let now = core.now();
+    pub(super) fn new(
+        core: &'t Core,
+        handle: Handle<'t>,
+        space: &'t SpaceGrant,
+        now: Timestamp,
+        privileges: Privileges,
+    ) -> Txn<'t> {
         let space = TxnSpace::new(core, space);
         Txn {
             core,

@@ -1,9 +1,11 @@
 //! Contents of files: what is written is read back, here and by others, and what cannot be done changes nothing.
 
-use std::io::{IoSlice, IoSliceMut};
+use std::io::{IoSlice, IoSliceMut, Read as _};
+use std::sync::Arc;
 
+use ocfs2_format::device::{Counting, Fault, Faulty, IoOp};
 use ocfs2_format::{DynFeatures, ExtentFlags, InodeAttr, InodeNo};
-use ocfs2_fs::{AllocateMode, Error, ExtentPlace, FileSystem, InodeUse, MountOptions, NewInode};
+use ocfs2_fs::{AllocateMode, Error, ExtentPlace, FileSystem, InodeUse, MountOptions, NewInode, OpenHow};
 
 use crate::bed::{Bed, SHAPES, Shape};
 
@@ -413,6 +415,163 @@ fn a_full_volume_takes_what_fits_and_a_failed_write_leaves_nothing() {
         fs.unmount().unwrap();
         bed.assert_clean();
     }
+}
+
+/// A file with as many pieces at its end as it takes for the next ones to wait, and what it holds.
+fn trickled(fs: &FileSystem, name: &str, pieces: usize) -> (InodeUse, Vec<u8>) {
+    let file = new_file(fs, name);
+    let bytes = pattern(3, 1000 * (10 + pieces));
+    write_all(fs, &file, 0, &bytes[..10_000]);
+    for (piece, part) in bytes[10_000..].chunks(1000).enumerate() {
+        let at = (10_000 + piece * 1000) as u64;
+        match piece % 2 {
+            0 => assert_eq!(fs.append(&file, part).unwrap(), (at, 1000)),
+            _ => write_all(fs, &file, at, part),
+        }
+    }
+    (file, bytes)
+}
+
+#[test]
+fn small_appends_reach_the_device_in_large_pieces() {
+    let bed = Bed::new(small());
+    let device = Arc::new(Counting::new(bed.device.clone()));
+    let mut options = MountOptions::default();
+    options.commit_interval = None;
+    let fs = crate::bed::mount_on(device.clone(), &options).unwrap();
+    let before = device.counts().writes;
+    let (file, bytes) = trickled(&fs, "log", 3000);
+    fs.flush(&file).unwrap();
+    let writes = device.counts().writes - before;
+    assert!(writes < 60, "{writes} writes of 3000 pieces");
+    assert!(read_all(&fs, &file) == bytes);
+    drop(file);
+    fs.unmount().unwrap();
+    bed.assert_clean();
+}
+
+#[test]
+fn small_appends_are_seen_by_whoever_looks() {
+    let looks: [fn(&FileSystem, &InodeUse) -> u64; 6] = [
+        |fs, file| fs.inode(file.inode()).unwrap().size(),
+        |fs, file| read_all(fs, file).len() as u64,
+        |fs, file| fs.seek_hole(file, 0).unwrap().unwrap(),
+        |fs, file| fs.metadata("/log").unwrap().size().max(fs.inode(file.inode()).unwrap().size()),
+        |fs, file| {
+            let end = fs.extents(file, 0..u64::MAX, 99).unwrap().last().map(|last| last.logical + last.len);
+            fs.inode(file.inode()).unwrap().size() * u64::from(end >= Some(40_000))
+        },
+        |fs, file| fs.append(file, &[1; 100_000]).unwrap().0,
+    ];
+    for look in looks {
+        let bed = Bed::new(small());
+        let fs = bed.mount();
+        let (file, bytes) = trickled(&fs, "log", 30);
+        assert_eq!(look(&fs, &file), bytes.len() as u64);
+        let free = fs.statfs().unwrap().free_blocks;
+        fs.set_len(&file, 0).unwrap();
+        assert!(fs.statfs().unwrap().free_blocks > free);
+        drop(file);
+        fs.unmount().unwrap();
+        bed.assert_clean();
+    }
+}
+
+#[test]
+fn small_appends_are_durable_before_whatever_is_done_after_them() {
+    let bed = Bed::new(small());
+    let fs = bed.mount();
+    let (file, bytes) = trickled(&fs, "log", 30);
+    fs.create_dir("/after").unwrap();
+    fs.sync().unwrap();
+    let recovered = Bed {
+        device: Arc::new(bed.device.snapshot()),
+    };
+    drop((file, fs));
+    let fs = recovered.mount();
+    assert!(fs.metadata("/after").is_ok());
+    assert!(fs.read("/log").unwrap() == bytes);
+    fs.unmount().unwrap();
+    recovered.assert_clean();
+}
+
+#[test]
+fn small_appends_that_cannot_be_written_are_told_of_by_the_next_call_for_the_file() {
+    let bed = Bed::new(small());
+    let device = Arc::new(Faulty::new(bed.device.clone()));
+    let mut options = MountOptions::default();
+    options.commit_interval = None;
+    let fs = FileSystem::mount(device.clone(), &options).unwrap();
+    let (file, _) = trickled(&fs, "log", 30);
+    device.fail_nth(IoOp::Write, 0, Fault::Error);
+    fs.append(&file, b"waits").unwrap();
+    let told = fs.flush(&file);
+    assert!(matches!(told, Err(Error::Io(_))), "{told:?}");
+}
+
+#[test]
+fn reading_in_small_pieces_shows_every_change_at_once() {
+    let bed = Bed::new(small());
+    let fs = bed.mount();
+    let mut expected = pattern(8, 300_000);
+    fs.write("/file", &expected).unwrap();
+    let reader = fs.open("/file", OpenHow::new().read(true)).unwrap();
+    let writer = fs.open("/file", OpenHow::new().write(true)).unwrap();
+    let mut rng = fastrand::Rng::with_seed(8);
+    for round in 0..200u64 {
+        let mut at = 0;
+        let stop = rng.u64(..expected.len() as u64 + 1);
+        while at < stop {
+            let mut buf = vec![0; rng.usize(1..9000)];
+            let read = reader.read_at(at, &mut buf).unwrap();
+            assert_eq!(read, buf.len().min(expected.len() - at as usize));
+            assert!(buf[..read] == expected[at as usize..][..read], "round {round}, byte {at}");
+            at += read as u64;
+            if rng.u32(0..20) == 0 {
+                let (place, len) = (rng.usize(..expected.len()), rng.usize(1..20_000));
+                let end = (place + len).min(expected.len());
+                match rng.u32(0..4) {
+                    0 => {
+                        expected[place..end].fill(0);
+                        writer.punch_hole(place as u64..end as u64).unwrap();
+                    }
+                    1 => {
+                        expected.truncate(place.max(1));
+                        expected.resize(300_000, 0);
+                        writer.set_len(place.max(1) as u64).unwrap();
+                        writer.set_len(300_000).unwrap();
+                    }
+                    _ => {
+                        expected[place..end].fill(round as u8);
+                        writer.write_at(place as u64, &vec![round as u8; end - place]).unwrap();
+                    }
+                }
+            }
+        }
+    }
+    drop((reader, writer));
+    fs.unmount().unwrap();
+    bed.assert_clean();
+}
+
+#[test]
+fn small_reads_in_a_row_take_few_from_the_device() {
+    let bed = Bed::new(small());
+    let device = Arc::new(Counting::new(bed.device.clone()));
+    let fs = crate::bed::mount_on(device.clone(), &MountOptions::default()).unwrap();
+    let bytes = pattern(5, 1 << 20);
+    fs.write("/file", &bytes).unwrap();
+    let mut file = fs.open("/file", OpenHow::new().read(true)).unwrap();
+    let before = device.counts().reads;
+    let mut piece = [0; 512];
+    for expected in bytes.chunks(512) {
+        file.read_exact(&mut piece).unwrap();
+        assert!(piece == expected);
+    }
+    let reads = device.counts().reads - before;
+    assert!(reads < 20, "{reads} reads of 2048 pieces");
+    drop(file);
+    fs.unmount().unwrap();
 }
 
 #[test]

@@ -148,7 +148,7 @@ impl FileSystem {
     /// Those, and [`Error::NotPermitted`], [`Error::AccessDenied`].
     pub fn set_attributes_as(&self, number: InodeNo, wanted: &SetAttributes, caller: &Caller) -> Result<Inode> {
         let core = &*self.core;
-        core.require_writable()?;
+        core.begin_change()?;
         let mut locks = LockSet::new(core);
         let inode = lock_to_change(&mut locks, number)?;
         set::require_changeable(&inode, wanted)?;
@@ -198,7 +198,7 @@ impl FileSystem {
     /// journal's.
     pub fn set_flags(&self, number: InodeNo, flags: InodeAttr) -> Result<()> {
         let core = &*self.core;
-        core.require_writable()?;
+        core.begin_change()?;
         let mut locks = LockSet::new(core);
         let inode = lock_to_change(&mut locks, number)?;
         let new = set::new_attr(&inode, flags);
@@ -389,7 +389,7 @@ impl FileSystem {
 }
 
 fn require_feature(core: &Core) -> Result<()> {
-    core.require_writable()?;
+    core.begin_change()?;
     if core.geometry().features.xattr() {
         return Ok(());
     }

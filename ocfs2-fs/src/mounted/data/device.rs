@@ -35,6 +35,11 @@ impl<'a> Payload<'a> {
         &[]
     }
 
+    /// Puts all the bytes behind those of a vector.
+    pub(crate) fn append_to(&self, bytes: &mut Vec<u8>) {
+        self.bufs.iter().for_each(|buf| bytes.extend_from_slice(buf));
+    }
+
     /// Copies the bytes from `at` on, as many as `target` has room for, all of which are there.
     pub(crate) fn copy(&self, at: u64, target: &mut [u8]) {
         let mut done = 0;

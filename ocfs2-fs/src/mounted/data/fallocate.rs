@@ -74,7 +74,7 @@ impl AllocateMode {
 /// # Errors
 /// As [`FileSystem::allocate`](crate::FileSystem::allocate).
 pub(crate) fn allocate(core: &Core, file: FileId, range: Range<u64>, mode: AllocateMode) -> Result<()> {
-    core.require_writable()?;
+    core.begin_change()?;
     let features = core.geometry().features;
     if range.is_empty() {
         return Err(Error::InvalidArgument {
@@ -151,8 +151,12 @@ fn allocate_extents(
                 dinode.i_size.set(inode.size());
             });
         }
+        return done;
     }
-    done
+    if added.is_empty() || core.read_inode(number)?.size() != size {
+        truncate::set_size(locks, number, size)?;
+    }
+    Ok(())
 }
 
 /// Clusters that lie in a range as a whole, and whether there are any.
@@ -212,8 +216,13 @@ fn unwrite(locks: &mut LockSet<'_>, number: InodeNo, start: u64, end: u64) -> Re
     let geometry = *core.geometry();
     let whole = whole_clusters(core, start, end);
     let clusters = whole.end.saturating_sub(whole.start);
-    // Others need what is there; this file gets something new instead. Both are bounded by the largest size of a file.
-    refcount::renew(locks, number, whole.start as u32, clusters as u32)?;
+    // Others need what is there; this file gets something new instead. Where space may end on the way, it gets copies, so
+    // that nothing has changed then. Both numbers are bounded by the largest size of a file.
+    if locks.has_room(clusters + geometry.clusters_for_bytes(STEP))? {
+        refcount::renew(locks, number, whole.start as u32, clusters as u32)?;
+    } else {
+        refcount::make_writable(locks, number, whole.start as u32, clusters as u32)?;
+    }
     let mut cpos = whole.start;
     while cpos < whole.end {
         let inode = core.read_inode(number)?;
@@ -273,7 +282,7 @@ fn unshare(locks: &mut LockSet<'_>, number: InodeNo, from: u64, to: u64) -> Resu
     Ok(())
 }
 
-/// Allocates what is not allocated of a range of clusters, as unwritten extents, and makes the file as long as `size`.
+/// Allocates what is not allocated of a range of clusters, as unwritten extents, over which the file grows up to `size`.
 /// Whatever becomes of it, `added` is what was allocated.
 fn fill_holes(
     locks: &mut LockSet<'_>,
@@ -296,9 +305,6 @@ fn fill_holes(
         let got = add_unwritten(locks, &inode, cpos as u32, wanted, size)?;
         added.push((cpos as u32, got));
         cpos += u64::from(got);
-    }
-    if added.is_empty() || core.read_inode(number)?.size() != size {
-        truncate::set_size(locks, number, size)?;
     }
     Ok(())
 }

@@ -2,12 +2,14 @@
 //!
 //! ```text
 //! ops       FileSystem's methods
+//! ahead     reading more than was asked for
 //! read      mapping, then bytes straight into the caller's buffer
 //! write     overwriting in place, or growing in steps of one transaction each
 //! place     one step: clusters for a range, data on them, records
 //! inline    contents in the dinode, and their way out
 //! truncate  sizes: zeros on the way up, transactions from right to left on the way down
 //! fallocate preallocation, holes, zeros
+//! delayed   small pieces at the end of a file, which wait for each other
 //! map       what of a file lies where
 //! device    bytes on the device: any alignment, zeros around them
 //! times     atime, mtime, ctime, suid and sgid
@@ -19,6 +21,8 @@
 //!
 //! Source: on-disk reference, sections 9, 19, 20 and 24.4; cluster reference, sections 6.4 to 6.7.
 
+mod ahead;
+mod delayed;
 mod device;
 mod fallocate;
 mod inline;
@@ -36,6 +40,8 @@ use ocfs2_format::{FileKind, Generation, Geometry, InodeAttr, InodeNo};
 pub use fallocate::AllocateMode;
 pub use map::{ExtentInfo, ExtentPlace};
 
+pub(crate) use ahead::{Changes, ReadAhead};
+pub(crate) use delayed::Delayed;
 pub(crate) use inline::{convert as leave_inline, is_inline, restore as restore_inline};
 pub(crate) use times::{Privileges, accessed, modified};
 pub(crate) use truncate::{prepare_gap, truncate};

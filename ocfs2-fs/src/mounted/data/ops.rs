@@ -9,7 +9,7 @@ use super::map::{ExtentInfo, Wanted};
 use super::{FileId, fallocate, map, read, sync, truncate, write};
 use crate::error::Result;
 use crate::inode::Inode;
-use crate::mounted::{FileSystem, InodeUse, Level, LockSet};
+use crate::mounted::{Core, FileSystem, InodeUse, Level, LockSet};
 
 impl FileSystem {
     /// Reads a file at `offset`. Returns fewer bytes than `buf` has room for only at the end of the file.
@@ -118,9 +118,9 @@ impl FileSystem {
     /// Makes everything durable that has been written to a file, and everything that reading it back takes (`fsync`).
     ///
     /// # Errors
-    /// The journal's.
-    pub fn sync_inode(&self, _file: &InodeUse) -> Result<()> {
-        sync::sync_all(&self.core)
+    /// The journal's; those of writes that waited for others, as [`flush`](Self::flush) tells them.
+    pub fn sync_inode(&self, file: &InodeUse) -> Result<()> {
+        self.with_settled(file, sync::sync_all)
     }
 
     /// As [`sync_inode`](Self::sync_inode), but times need not be durable (`fdatasync`).
@@ -128,7 +128,22 @@ impl FileSystem {
     /// # Errors
     /// The journal's.
     pub fn sync_inode_data(&self, file: &InodeUse) -> Result<()> {
-        sync::sync_data(&self.core, self.file(file))
+        self.with_settled(file, |core| sync::sync_data(core, self.file(file)))
+    }
+
+    /// Writes out what may wait in memory of the small pieces that were appended to a file last, and tells what became of
+    /// that. Nothing is durable by that. Changes of other files, reads of this one and time have the same effect.
+    ///
+    /// # Errors
+    /// As [`write_at`](Self::write_at).
+    pub fn flush(&self, file: &InodeUse) -> Result<()> {
+        self.core.settled(Some(file.inode()))
+    }
+
+    fn with_settled(&self, file: &InodeUse, sync: impl FnOnce(&Core) -> Result<()>) -> Result<()> {
+        let settled = self.flush(file);
+        sync(&self.core)?;
+        settled
     }
 
     /// A file, for whom it is used.

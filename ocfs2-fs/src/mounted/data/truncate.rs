@@ -29,7 +29,7 @@ const PIECES: u32 = 8;
 /// # Errors
 /// As [`FileSystem::set_len`](crate::FileSystem::set_len).
 pub(crate) fn set_len(core: &Core, file: FileId, len: u64) -> Result<()> {
-    core.require_writable()?;
+    core.begin_change()?;
     let mut locks = LockSet::new(core);
     let inode = file.lock(&mut locks, Level::Exclusive)?;
     require_changeable(&inode)?;

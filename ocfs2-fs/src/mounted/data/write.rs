@@ -7,7 +7,7 @@ use ocfs2_format::{InodeAttr, InodeNo};
 use super::device::{self, Payload};
 use super::map::{Map, clusters_of};
 use super::place::{self, Piece};
-use super::{FileId, inline, max_size, require_changeable, times, truncate};
+use super::{FileId, delayed, inline, max_size, require_changeable, times, truncate};
 use crate::error::{Error, Result};
 use crate::inode::Inode;
 use crate::meta::Blocks;
@@ -22,6 +22,10 @@ pub(crate) fn write_at(core: &Core, file: FileId, offset: u64, payload: &Payload
     if payload.len() == 0 {
         return Ok(0);
     }
+    if delayed::append(core, file, Some(offset), payload).is_some() {
+        return Ok(payload.len() as usize);
+    }
+    core.settle_others(file)?;
     if let Some(inode) = overwrite(core, file, offset, payload)? {
         sync_if_wanted(core, &inode)?;
         return Ok(payload.len() as usize);
@@ -30,6 +34,9 @@ pub(crate) fn write_at(core: &Core, file: FileId, offset: u64, payload: &Payload
     let inode = file.lock(&mut locks, Level::Exclusive)?;
     require_changeable(&inode)?;
     let written = write_locked(&mut locks, &inode, offset, payload)?;
+    if offset == inode.size() {
+        delayed::appended(&mut locks, file, offset, written as u64);
+    }
     drop(locks);
     sync_if_wanted(core, &inode)?;
     Ok(written)
@@ -41,6 +48,10 @@ pub(crate) fn write_at(core: &Core, file: FileId, offset: u64, payload: &Payload
 /// As [`FileSystem::append`](crate::FileSystem::append).
 pub(crate) fn append(core: &Core, file: FileId, payload: &Payload<'_>) -> Result<(u64, usize)> {
     core.require_writable()?;
+    if let Some(at) = delayed::append(core, file, None, payload) {
+        return Ok((at, payload.len() as usize));
+    }
+    core.settle_others(file)?;
     let mut locks = LockSet::new(core);
     let inode = file.lock(&mut locks, Level::Exclusive)?;
     if inode.attr().contains(InodeAttr::IMMUTABLE) {
@@ -51,6 +62,7 @@ pub(crate) fn append(core: &Core, file: FileId, payload: &Payload<'_>) -> Result
         return Ok((offset, 0));
     }
     let written = write_locked(&mut locks, &inode, offset, payload)?;
+    delayed::appended(&mut locks, file, offset, written as u64);
     drop(locks);
     sync_if_wanted(core, &inode)?;
     Ok((offset, written))
@@ -95,7 +107,7 @@ fn overwrite(core: &Core, file: FileId, offset: u64, payload: &Payload<'_>) -> R
 }
 
 /// Writes to a file whose locks the caller holds alone.
-fn write_locked(locks: &mut LockSet<'_>, inode: &Inode, offset: u64, payload: &Payload<'_>) -> Result<usize> {
+pub(super) fn write_locked(locks: &mut LockSet<'_>, inode: &Inode, offset: u64, payload: &Payload<'_>) -> Result<usize> {
     let core = locks.core();
     let number = inode.number();
     let limit = max_size(core.geometry());

@@ -4,7 +4,7 @@ use ocfs2_format::{Generation, InodeNo, LockId, LockKind, SlotNum, SystemFile};
 
 use super::{Grant, Level, LockError};
 use crate::error::Result;
-use crate::inode::Inode;
+use crate::inode::{Inode, Timestamp};
 use crate::mounted::data::Privileges;
 use crate::mounted::space::SpaceGrant;
 use crate::mounted::{Core, Txn};
@@ -19,6 +19,8 @@ pub(crate) struct LockSet<'c> {
     held: Vec<(LockId, Level)>,
     /// Of whoever the operation is for.
     pub(in crate::mounted) privileges: Privileges,
+    /// Whether the operation writes out what others must not miss who take its locks, and as of when.
+    settling: Option<Timestamp>,
     /// What the allocators have promised to the transaction that comes next.
     pub(in crate::mounted) space: SpaceGrant,
 }
@@ -29,8 +31,16 @@ impl<'c> LockSet<'c> {
             core,
             held: Vec::new(),
             privileges: Privileges::default(),
+            settling: None,
             space: SpaceGrant::default(),
         }
+    }
+
+    /// Of an operation that writes out delayed bytes, which were written at `time`.
+    pub(crate) fn settling(core: &'c Core, time: Timestamp) -> LockSet<'c> {
+        let mut locks = LockSet::new(core);
+        locks.settling = Some(time);
+        locks
     }
 
     /// The file system.
@@ -51,7 +61,14 @@ impl<'c> LockSet<'c> {
                 false => Err(LockError::Circle.into()),
             };
         }
-        let grant = self.core.locks.lock(id, level)?;
+        let grant = loop {
+            let grant = self.core.locks.lock(id, level)?;
+            if !self.misses(id) {
+                break grant;
+            }
+            self.core.locks.unlock(id, level);
+            self.core.settle();
+        };
         self.held.push((id, level));
         if grant == Grant::Refresh {
             self.core.home.invalidate();
@@ -68,6 +85,10 @@ impl<'c> LockSet<'c> {
             return Ok(true);
         }
         match self.core.locks.try_lock(id, level) {
+            Ok(_) if self.misses(id) => {
+                self.core.locks.unlock(id, level);
+                Ok(false)
+            }
             Ok(grant) => {
                 self.held.push((id, level));
                 if grant == Grant::Refresh {
@@ -80,6 +101,11 @@ impl<'c> LockSet<'c> {
         }
     }
 
+    /// Whether there are bytes of the inode that have not been written out.
+    fn misses(&self, id: LockId) -> bool {
+        self.settling.is_none() && self.core.delayed.concerns(id)
+    }
+
     /// Whether this operation holds a lock, at whatever level.
     pub(crate) fn holds(&self, id: LockId) -> bool {
         self.held.iter().any(|(held, _)| *held == id)
@@ -89,8 +115,21 @@ impl<'c> LockSet<'c> {
     pub(crate) fn release(&mut self, id: LockId) {
         if let Some(index) = self.held.iter().position(|(held, _)| *held == id) {
             let (id, level) = self.held.remove(index);
-            self.core.locks.unlock(id, level);
+            self.give_back(id, level);
         }
+    }
+
+    fn give_back(&self, id: LockId, level: Level) {
+        if let LockId::Block {
+            kind: LockKind::ReadWrite,
+            block,
+            ..
+        } = id
+            && level > Level::Shared
+        {
+            self.core.changes.add(InodeNo(block.0));
+        }
+        self.core.locks.unlock(id, level);
     }
 
     /// Takes the metadata lock of an inode and reads the inode under it.
@@ -179,14 +218,15 @@ impl<'c> LockSet<'c> {
     /// [`Error::ReadOnly`] when the file system is mounted so, the journal's.
     pub(crate) fn begin(&mut self, credits: u32) -> Result<Txn<'_>> {
         let handle = self.core.journal()?.begin(credits)?;
-        Ok(Txn::new(self.core, handle, &self.space, self.privileges))
+        let now = self.settling.unwrap_or_else(|| self.core.now());
+        Ok(Txn::new(self.core, handle, &self.space, now, self.privileges))
     }
 }
 
 impl Drop for LockSet<'_> {
     fn drop(&mut self) {
         while let Some((id, level)) = self.held.pop() {
-            self.core.locks.unlock(id, level);
+            self.give_back(id, level);
         }
     }
 }

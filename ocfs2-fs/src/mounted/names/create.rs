@@ -94,7 +94,7 @@ impl FileSystem {
     fn make(&self, dir: InodeNo, name: &[u8], kind: FileKind, body: Body<'_>, new: &NewInode) -> Result<Inode> {
         let core = &*self.core;
         check_name(name)?;
-        core.require_writable()?;
+        core.begin_change()?;
         if is_dot(name) {
             return Err(Error::Exists(named(name)));
         }
@@ -157,7 +157,7 @@ impl FileSystem {
     pub fn link(&self, inode: InodeNo, dir: InodeNo, name: &[u8]) -> Result<Inode> {
         let core = &*self.core;
         check_name(name)?;
-        core.require_writable()?;
+        core.begin_change()?;
         if is_dot(name) {
             return Err(Error::Exists(named(name)));
         }

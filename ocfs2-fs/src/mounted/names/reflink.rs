@@ -33,7 +33,7 @@ impl FileSystem {
     ) -> Result<Inode> {
         let core = &*self.core;
         check_name(name)?;
-        core.require_writable()?;
+        core.begin_change()?;
         if is_dot(name) {
             return Err(Error::Exists(named(name)));
         }

@@ -42,7 +42,7 @@ impl FileSystem {
 
     fn remove_name(&self, dir: InodeNo, name: &[u8], is_dir: bool) -> Result<()> {
         let core = &*self.core;
-        core.require_writable()?;
+        core.begin_change()?;
         let mut locks = LockSet::new(core);
         let parent = lock_dir(&mut locks, dir)?;
         let entry = dir::lookup(core, &parent, name)?.ok_or_else(|| Error::NotFound(named(name)))?;

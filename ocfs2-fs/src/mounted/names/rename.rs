@@ -41,7 +41,7 @@ impl FileSystem {
         let core = &*self.core;
         check_name(old_name)?;
         check_name(new_name)?;
-        core.require_writable()?;
+        core.begin_change()?;
         if is_dot(old_name) || is_dot(new_name) {
             let why = "`.` and `..` stay where they are";
             return Err(Error::InvalidArgument { why });

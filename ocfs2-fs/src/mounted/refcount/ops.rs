@@ -78,7 +78,7 @@ impl FileSystem {
         if !self.can_share(from, from_at, to, to_at) || len < cluster {
             return Ok(None);
         }
-        core.require_writable()?;
+        core.begin_change()?;
         let mut locks = LockSet::new(core);
         locks.privileges = self.privileges;
         let (source, target) = lock_both(&mut locks, from, to)?;

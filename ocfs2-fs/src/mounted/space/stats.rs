@@ -35,6 +35,23 @@ pub struct FsStats {
     pub name_max: u32,
 }
 
+impl LockSet<'_> {
+    /// Whether so many clusters are free, those in windows not counted. Gives back what [`reserve`](Self::reserve) has
+    /// taken.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`], [`Error::Lock`].
+    pub(crate) fn has_room(&mut self, clusters: u64) -> Result<bool> {
+        self.release_allocators();
+        let inode = self.core().bitmap_inode()?;
+        let id = self.core().meta_lock(inode);
+        self.take(id, Level::Shared)?;
+        let free = Allocator::read(self.core(), inode)?.free();
+        self.release(id);
+        Ok(u64::from(free) >= clusters)
+    }
+}
+
 impl FileSystem {
     /// How full the file system is. What has been freed counts as free, even where a crash could still bring it back.
     ///
@@ -43,6 +60,7 @@ impl FileSystem {
     pub fn statfs(&self) -> Result<FsStats> {
         let core = &*self.core;
         let geometry = core.geometry();
+        core.settle();
         let mut locks = LockSet::new(core);
         let mut waiting = 0;
         // Without a slot there is nothing of our own.
@@ -78,7 +96,7 @@ impl FileSystem {
     pub fn trim(&self, range: Range<u64>, min_len: u64) -> Result<u64> {
         let core = &*self.core;
         let geometry = *core.geometry();
-        core.require_writable()?;
+        core.begin_change()?;
         let end = range.end.min(geometry.bytes());
         if end <= range.start || end - range.start < geometry.cluster_size() {
             let why = "the range to trim has no whole cluster of the volume";

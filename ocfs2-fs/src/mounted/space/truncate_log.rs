@@ -107,7 +107,7 @@ impl Txn<'_> {
             return Ok(false);
         }
         lock(&self.core().space).cannot_grow.clear();
-        self.core().chores.freed();
+        self.core().chores.add();
         let on_disk = self.dinode(inode)?.truncate_log_mut();
         // At most `tl_count`.
         on_disk.tl_used.set(index as u16 + 1);

@@ -278,6 +278,16 @@ impl World {
                     self.write_model(node, offset, &bytes[..written]);
                 }
             }
+            Op::AppendOpen { len, fill } => {
+                let Some((node, file)) = self.open.last() else { return };
+                let bytes = vec![fill; len];
+                let (node, result) = (*node, self.fs().append(file.inode_use(), &bytes));
+                if self.agree(op, &result, 0) {
+                    let (at, written) = result.unwrap_or_default();
+                    assert_eq!(at, self.contents(node).len() as u64, "{op:?}");
+                    self.write_model(node, at, &bytes[..written]);
+                }
+            }
             Op::Close { a } => {
                 if self.open.is_empty() {
                     return;

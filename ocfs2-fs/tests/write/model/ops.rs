@@ -51,6 +51,11 @@ pub(crate) enum Op {
         len: usize,
         fill: u8,
     },
+    /// To the file that was opened last.
+    AppendOpen {
+        len: usize,
+        fill: u8,
+    },
     SetLen {
         a: u32,
         len: u64,
@@ -147,7 +152,31 @@ impl Op {
 
 pub(crate) fn random_ops(seed: u64, count: usize) -> Vec<Op> {
     let mut rng = Rng::with_seed(seed);
-    (0..count).map(|_| random_op(&mut rng)).collect()
+    let mut ops = Vec::new();
+    while ops.len() < count {
+        match rng.u32(0..60) {
+            0 => ops.extend(random_trickle(&mut rng)),
+            _ => ops.push(random_op(&mut rng)),
+        }
+    }
+    ops.truncate(count);
+    ops
+}
+
+/// Small pieces at the end of one file, which nothing comes between.
+fn random_trickle(rng: &mut Rng) -> Vec<Op> {
+    let mut ops = vec![Op::Open { a: rng.u32(..) }];
+    for _ in 0..rng.usize(2..30) {
+        let most = if rng.bool() { 200 } else { 6000 };
+        ops.push(Op::AppendOpen {
+            len: rng.usize(1..most),
+            fill: rng.u8(1..),
+        });
+    }
+    if rng.bool() {
+        ops.push(Op::Close { a: rng.u32(..) });
+    }
+    ops
 }
 
 /// Sizes around the borders of blocks and clusters, small more often than large.
