@@ -33,13 +33,18 @@ struct Work {
 impl Work {
     const FILES_PER_DIR: u64 = 100;
 
-    fn path(&self, dir: &Path, number: u64) -> PathBuf {
-        dir.join(format!("d{:04}/file-{number:06}", number / Self::FILES_PER_DIR))
+    fn dirs(&self) -> u64 {
+        self.files.div_ceil(Self::FILES_PER_DIR)
+    }
+
+    /// How many files a directory has.
+    fn files_of(&self, dir: u64) -> u64 {
+        (self.files - dir * Self::FILES_PER_DIR).min(Self::FILES_PER_DIR)
     }
 }
 
 /// What is measured, in the order in which it is done.
-const MEASURED: [&str; 7] = [
+const MEASURED: [&str; 10] = [
     "write, 1 MiB at a time",
     "read, 1 MiB at a time",
     "random reads of 4 KiB",
@@ -47,7 +52,13 @@ const MEASURED: [&str; 7] = [
     "creates of 1 KiB files",
     "listing and stat",
     "deletes",
+    "creates, 4 at once",
+    "listing and stat, 4",
+    "deletes, 4 at once",
 ];
+
+/// Threads that work side by side.
+const THREADS: u64 = 4;
 
 /// One way to have a mounted directory.
 enum Contestant {
@@ -201,35 +212,56 @@ fn measure(contestant: &Contestant, place: &Path, work: &Work) -> Result<[Durati
             }
             Ok(file.sync_all()?)
         })?,
-        timed(&mut || {
-            for number in 0..work.files {
-                let path = work.path(&dir, number);
-                if number % Work::FILES_PER_DIR == 0 {
-                    fs::create_dir(path.parent().ok_or("files are in directories")?)?;
-                }
-                fs::write(path, [1; 1024])?;
-            }
-            Ok(())
-        })?,
-        timed(&mut || {
-            let found = walk(&dir)?;
-            if found < work.files {
-                return Err(format!("{found} files are there").into());
-            }
-            Ok(())
-        })?,
-        timed(&mut || {
-            for number in 0..work.files {
-                let path = work.path(&dir, number);
-                fs::remove_file(&path)?;
-                if (number + 1) % Work::FILES_PER_DIR == 0 {
-                    fs::remove_dir(path.parent().ok_or("files are in directories")?)?;
-                }
-            }
-            Ok(())
-        })?,
+        timed(&mut || in_dirs(&dir, work, 1, create))?,
+        timed(&mut || in_dirs(&dir, work, 1, list))?,
+        timed(&mut || in_dirs(&dir, work, 1, delete))?,
+        timed(&mut || in_dirs(&dir, work, THREADS, create))?,
+        timed(&mut || in_dirs(&dir, work, THREADS, list))?,
+        timed(&mut || in_dirs(&dir, work, THREADS, delete))?,
     ];
     Ok(times)
+}
+
+/// Does something in every directory, in several at once.
+fn in_dirs(dir: &Path, work: &Work, threads: u64, job: fn(&Path, u64) -> std::io::Result<()>) -> Result<()> {
+    let done = thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads)
+            .map(|worker| {
+                scope.spawn(move || {
+                    for number in (worker..work.dirs()).step_by(threads as usize) {
+                        job(&dir.join(format!("d{number:04}")), work.files_of(number))?;
+                    }
+                    Ok(())
+                })
+            })
+            .collect();
+        let panicked = |_| Err(std::io::Error::other("a thread panicked"));
+        workers
+            .into_iter()
+            .try_for_each(|worker| worker.join().unwrap_or_else(panicked))
+    });
+    Ok(done?)
+}
+
+fn create(dir: &Path, files: u64) -> std::io::Result<()> {
+    fs::create_dir(dir)?;
+    (0..files).try_for_each(|file| fs::write(dir.join(format!("file-{file:02}")), [1; 1024]))
+}
+
+fn list(dir: &Path, files: u64) -> std::io::Result<()> {
+    let mut found = 0;
+    for entry in fs::read_dir(dir)? {
+        found += u64::from(entry?.metadata()?.len() == 1024);
+    }
+    match found == files {
+        true => Ok(()),
+        false => Err(std::io::Error::other(format!("{found} files are in {}", dir.display()))),
+    }
+}
+
+fn delete(dir: &Path, files: u64) -> std::io::Result<()> {
+    (0..files).try_for_each(|file| fs::remove_file(dir.join(format!("file-{file:02}"))))?;
+    fs::remove_dir(dir)
 }
 
 fn write_big(path: &Path, work: &Work) -> Result<()> {
@@ -263,21 +295,6 @@ fn offsets(work: &Work) -> impl Iterator<Item = u64> {
     })
 }
 
-/// Looks at every inode below a directory. Returns how many are no directories.
-fn walk(dir: &Path) -> Result<u64> {
-    let mut files = 0;
-    for entry in fs::read_dir(dir)? {
-        let entry = entry?;
-        let found = entry.metadata()?;
-        if found.is_dir() {
-            files += walk(&entry.path())?;
-        } else {
-            files += 1;
-        }
-    }
-    Ok(files)
-}
-
 fn run(command: &mut Command) -> Result<()> {
     let status = command.status()?;
     match status.success() {
@@ -301,6 +318,9 @@ fn report(work: &Work, best: &[[Duration; MEASURED.len()]]) {
         work.big_mib,
         work.random,
         work.random,
+        work.files,
+        work.files,
+        work.files,
         work.files,
         work.files,
         work.files,

@@ -456,9 +456,18 @@ fn small_appends_are_seen_by_whoever_looks() {
         |fs, file| fs.inode(file.inode()).unwrap().size(),
         |fs, file| read_all(fs, file).len() as u64,
         |fs, file| fs.seek_hole(file, 0).unwrap().unwrap(),
-        |fs, file| fs.metadata("/log").unwrap().size().max(fs.inode(file.inode()).unwrap().size()),
         |fs, file| {
-            let end = fs.extents(file, 0..u64::MAX, 99).unwrap().last().map(|last| last.logical + last.len);
+            fs.metadata("/log")
+                .unwrap()
+                .size()
+                .max(fs.inode(file.inode()).unwrap().size())
+        },
+        |fs, file| {
+            let end = fs
+                .extents(file, 0..u64::MAX, 99)
+                .unwrap()
+                .last()
+                .map(|last| last.logical + last.len);
             fs.inode(file.inode()).unwrap().size() * u64::from(end >= Some(40_000))
         },
         |fs, file| fs.append(file, &[1; 100_000]).unwrap().0,
@@ -525,7 +534,10 @@ fn reading_in_small_pieces_shows_every_change_at_once() {
             let mut buf = vec![0; rng.usize(1..9000)];
             let read = reader.read_at(at, &mut buf).unwrap();
             assert_eq!(read, buf.len().min(expected.len() - at as usize));
-            assert!(buf[..read] == expected[at as usize..][..read], "round {round}, byte {at}");
+            assert!(
+                buf[..read] == expected[at as usize..][..read],
+                "round {round}, byte {at}"
+            );
             at += read as u64;
             if rng.u32(0..20) == 0 {
                 let (place, len) = (rng.usize(..expected.len()), rng.usize(1..20_000));

@@ -118,14 +118,7 @@ impl ReadAhead {
 
 impl Ahead {
     /// Reads more than was asked for.
-    fn fill(
-        &mut self,
-        fs: &FileSystem,
-        file: &InodeUse,
-        offset: u64,
-        buf: &mut [u8],
-        changes: u64,
-    ) -> Result<usize> {
+    fn fill(&mut self, fs: &FileSystem, file: &InodeUse, offset: u64, buf: &mut [u8], changes: u64) -> Result<usize> {
         let mut bytes = self.kept.take().map(|kept| kept.bytes).unwrap_or_default();
         bytes.resize(LEN, 0);
         let read = fs.read_at(file, offset, &mut bytes)?;

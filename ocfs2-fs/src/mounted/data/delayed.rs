@@ -252,7 +252,11 @@ impl Core {
             let is_row = matches!(state.streak, Some((last, ..)) if last == file);
             is_row && state.waiting.is_none() && state.failure.is_none()
         };
-        if goes_on { Ok(()) } else { self.settled(Some(file.inode)) }
+        if goes_on {
+            Ok(())
+        } else {
+            self.settled(Some(file.inode))
+        }
     }
 
     /// [Settles](Self::settle), and fails if bytes of this inode, or of any, have waited and could not be written: once.

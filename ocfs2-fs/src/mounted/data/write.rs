@@ -107,7 +107,12 @@ fn overwrite(core: &Core, file: FileId, offset: u64, payload: &Payload<'_>) -> R
 }
 
 /// Writes to a file whose locks the caller holds alone.
-pub(super) fn write_locked(locks: &mut LockSet<'_>, inode: &Inode, offset: u64, payload: &Payload<'_>) -> Result<usize> {
+pub(super) fn write_locked(
+    locks: &mut LockSet<'_>,
+    inode: &Inode,
+    offset: u64,
+    payload: &Payload<'_>,
+) -> Result<usize> {
     let core = locks.core();
     let number = inode.number();
     let limit = max_size(core.geometry());

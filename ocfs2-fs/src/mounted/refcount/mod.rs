@@ -184,7 +184,13 @@ pub(crate) fn make_writable(locks: &mut LockSet<'_>, inode: InodeNo, cpos: u32, 
 /// # Errors
 /// As [`make_writable`].
 pub(crate) fn renew(locks: &mut LockSet<'_>, inode: InodeNo, cpos: u32, clusters: u32) -> Result<()> {
-    cow::make_writable(locks, inode, Root::Data(inode), (cpos, clusters), cow::Contents::Dropped)
+    cow::make_writable(
+        locks,
+        inode,
+        Root::Data(inode),
+        (cpos, clusters),
+        cow::Contents::Dropped,
+    )
 }
 
 /// What [`detach`] may take.

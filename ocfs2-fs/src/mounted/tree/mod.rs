@@ -446,7 +446,9 @@ pub(crate) fn cost_of_removal(
 fn removal_blocks(meta: &dyn Blocks, root: Root, (cpos, clusters): (u32, u32)) -> Result<u32> {
     let end = u64::from(cpos) + u64::from(clusters);
     match lookup(meta, root, cpos)? {
-        Lookup::Extent(extent) if extent.cpos < cpos && extent.end() > end => Ok(cost_from(meta, root, cpos, 1)?.blocks),
+        Lookup::Extent(extent) if extent.cpos < cpos && extent.end() > end => {
+            Ok(cost_from(meta, root, cpos, 1)?.blocks)
+        }
         _ => Ok(0),
     }
 }

@@ -81,7 +81,11 @@ fn check(shape: Shape, count: usize) {
         ops.truncate(done);
         let done = fails(shape, &ops, done.saturating_sub(COMPARE_EVERY));
         ops.truncate(done.expect("the failure happens every time"));
-        eprintln!("{shape:?}, OCFS2_SEED={seed}, operation {}: {:?}", ops.len(), ops.last());
+        eprintln!(
+            "{shape:?}, OCFS2_SEED={seed}, operation {}: {:?}",
+            ops.len(),
+            ops.last()
+        );
         let hook = panic::take_hook();
         panic::set_hook(Box::new(|_| {}));
         let fewer = shrink(shape, ops);
