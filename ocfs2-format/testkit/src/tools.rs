@@ -195,19 +195,33 @@ impl FsckReport {
 /// When the program is not installed; tests call [`require_tool`](crate::require_tool) first.
 #[track_caller]
 pub fn fsck(image: impl AsRef<Path>) -> FsckReport {
-    let image = image.as_ref();
-    let bytes = image.metadata().map_or(0, |meta| meta.len());
-    // Its cache takes what it can get, which costs seconds; a bit for each cluster and the like is what it needs.
-    let memory_kib = FSCK_MEMORY_KIB + bytes / (4 << 20);
-    let fsck = || reference("fsck.ocfs2").arg("-fn").arg(image);
-    let output = fsck().memory_kib(memory_kib).run();
-    // Now and then the cache leaves too little for the rest.
-    let is_short = output.stderr.contains("Memory allocation failed");
-    FsckReport::parse(&if is_short { fsck().run() } else { output })
+    FsckReport::parse(&run_fsck("-fn", image.as_ref()))
 }
 
-/// Address space of `fsck.ocfs2` besides what it needs for the size of the volume.
-const FSCK_MEMORY_KIB: u64 = 64 << 10;
+/// Lets `fsck.ocfs2` recover a volume and mend it. Returns what it printed.
+///
+/// # Panics
+///
+/// As [`fsck`].
+#[track_caller]
+pub fn fsck_mend(image: impl AsRef<Path>) -> String {
+    run_fsck("-fy", image.as_ref()).stdout
+}
+
+/// Address space of `fsck.ocfs2` besides what it needs for the size of the volume: what is tried.
+const FSCK_MEMORY_KIB: [u64; 2] = [28 << 10, 128 << 10];
+
+#[track_caller]
+fn run_fsck(how: &str, image: &Path) -> ToolOutput {
+    let fsck = reference("fsck.ocfs2").arg(how).arg(image);
+    // Its cache takes what it can get, which costs seconds; a bit for each cluster and the like is what it needs. Now and
+    // then the cache leaves too little for the rest.
+    let bytes = image.metadata().map_or(0, |meta| meta.len());
+    let limited = |kib: &u64| fsck.clone().memory_kib(kib + bytes / (4 << 20)).run();
+    let is_enough = |output: &ToolOutput| !output.stderr.contains("Memory allocation failed");
+    let mut tried = FSCK_MEMORY_KIB.iter().map(limited);
+    tried.find(is_enough).unwrap_or_else(|| fsck.run())
+}
 
 /// Asserts that `fsck.ocfs2` goes through all passes and finds nothing.
 ///

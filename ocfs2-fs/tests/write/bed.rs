@@ -10,7 +10,7 @@ use std::sync::Arc;
 use ocfs2_format::device::{BlockDevice, MemDevice};
 use ocfs2_fs::mkfs::{self, MkfsOptions, MountMode, Plan};
 use ocfs2_fs::{FileSystem, MountOptions, OpenOptions, Result, Volume};
-use ocfs2_testkit::tools::{fsck, fsck_clean};
+use ocfs2_testkit::tools::{fsck, fsck_clean, fsck_mend};
 
 /// Where chance begins: the same each time, or what `OCFS2_SEED` says, `random` included.
 pub(crate) fn seed() -> u64 {
@@ -206,10 +206,7 @@ impl Bed {
         let image = dir.path().join("volume");
         self.save(&image);
         // It stops behind the replay of a journal and goes on when it is called again.
-        let recover = || {
-            let fsck = ocfs2_testkit::tools::reference("fsck.ocfs2");
-            fsck.arg("-fy").arg(&image).run().stdout
-        };
+        let recover = || fsck_mend(&image);
         let said = recover() + &recover();
         if said.contains("INODE_ORPHANED") {
             // It deletes orphans, but not the clusters of their attributes and indexes.
