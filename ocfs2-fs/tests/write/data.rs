@@ -2,6 +2,8 @@
 
 use std::io::{IoSlice, IoSliceMut, Read as _};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use ocfs2_format::device::{Counting, Fault, Faulty, IoOp};
 use ocfs2_format::{DynFeatures, ExtentFlags, InodeAttr, InodeNo};
@@ -516,6 +518,62 @@ fn small_appends_that_cannot_be_written_are_told_of_by_the_next_call_for_the_fil
     fs.append(&file, b"waits").unwrap();
     let told = fs.flush(&file);
     assert!(matches!(told, Err(Error::Io(_))), "{told:?}");
+}
+
+#[test]
+fn small_appends_of_many_threads_are_seen_in_order_whatever_goes_on_beside_them() {
+    const PIECES: usize = 2000;
+    let bed = Bed::new(small());
+    let fs = bed.mount();
+    let bytes = pattern(11, PIECES * 700);
+    let done = AtomicBool::new(false);
+    let (fs_ref, bytes_ref, done_ref) = (&fs, &bytes, &done);
+    let look = |path: &str| {
+        let Ok(seen) = fs_ref.read(path) else { return };
+        assert!(bytes_ref.starts_with(&seen), "{path}: {} bytes", seen.len());
+    };
+    let beside = |job: u32, round: u32| match job {
+        0 => look(&format!("/log-{}", round % 2)),
+        1 => {
+            fs_ref.create_dir("/dir").unwrap();
+            // Takes the lock of the file under that of a directory.
+            let _ = fs_ref.hard_link(format!("/log-{}", round % 2), "/dir/link");
+            fs_ref.remove_dir_all("/dir").unwrap();
+        }
+        _ => {
+            fs_ref.sync().unwrap();
+            fs_ref.statfs().unwrap();
+        }
+    };
+    std::thread::scope(|scope| {
+        for job in 0..3 {
+            scope.spawn(move || {
+                for round in 0.. {
+                    if done_ref.load(Ordering::Relaxed) {
+                        break;
+                    }
+                    beside(job, round);
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+            });
+        }
+        let writers = [0, 1].map(|writer| {
+            scope.spawn(move || {
+                let file = new_file(fs_ref, &format!("log-{writer}"));
+                for part in bytes_ref.chunks(700) {
+                    assert_eq!(fs_ref.append(&file, part).unwrap().1, part.len());
+                }
+            })
+        });
+        let ended = writers.map(|writer| writer.join());
+        done.store(true, Ordering::Relaxed);
+        assert!(ended.iter().all(Result::is_ok));
+    });
+    for writer in 0..2 {
+        assert!(fs.read(format!("/log-{writer}")).unwrap() == bytes);
+    }
+    fs.unmount().unwrap();
+    bed.assert_clean();
 }
 
 #[test]
