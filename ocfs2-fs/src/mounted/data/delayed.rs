@@ -7,9 +7,9 @@
 //!
 //! Nobody can tell but by the speed. Bytes of one file wait at a time. They are settled before the file's locks are
 //! granted to anybody, before any other change of the volume begins, and before anything is made durable; so operations
-//! reach the journal in the order in which they were done. Bytes wait only where they cannot fail to find room: without
-//! quotas, and with plenty of free space. A failure of the device is told to the next caller who writes to the file or
-//! makes it durable.
+//! reach the journal in the order in which they were done. Bytes wait only where they are sure to find room: without
+//! quotas, and with more free space than the operations that have begun before may take. A failure, which is the
+//! device's then, is told to the next caller who writes to the file or makes it durable.
 //!
 //! Whoever settles takes the locks of the file. It holds no locks, or those that come before them; the lock of the waiting
 //! bytes is held meanwhile, and is never waited for with a lock in hand that settling needs: bytes begin to wait under the
