@@ -17,11 +17,13 @@ use fuser::{
 use log::{debug, warn};
 use ocfs2_format::{FileKind, InodeAttr, InodeNo};
 use ocfs2_fs::{
-    AllocateMode, DeviceNumber, DirEntry, DirPage, FileSystem, Inode, NewInode, RenameMode, SetAttributes, XattrMode,
+    AllocateMode, Caller, DeviceNumber, DirEntry, DirPage, FileSystem, Inode, NewInode, RenameMode, SetAttributes,
+    XattrMode,
 };
 
 use super::SessionOptions;
 use super::attr::{self, FOREVER};
+use super::caller;
 use super::errno::Refused;
 use super::inodes::Inodes;
 use super::ioctl::Ioctl;
@@ -622,7 +624,7 @@ impl Filesystem for Adapter {
 
     fn setxattr(
         &self,
-        _req: &Request,
+        req: &Request,
         ino: INodeNo,
         name: &OsStr,
         value: &[u8],
@@ -638,7 +640,13 @@ impl Filesystem for Adapter {
             XATTR_REPLACE => XattrMode::Replace,
             _ => return reply.error(Errno::EINVAL),
         };
-        let done = self.shared.fs.set_xattr(self.number(ino), name.as_bytes(), value, mode);
+        let (number, name) = (self.number(ino), name.as_bytes());
+        // All else that depends on who asks has been looked after by the kernel.
+        let caller = match name == b"system.posix_acl_access" {
+            true => caller::of(req),
+            false => Caller::root(),
+        };
+        let done = self.shared.fs.set_xattr_as(number, name, value, mode, &caller);
         finish(reply, done.map_err(Refused::from));
     }
 

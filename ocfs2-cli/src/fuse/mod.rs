@@ -7,6 +7,7 @@
 //! inodes    which inodes the kernel knows, and how often it asked for them
 //! attr      attributes and times, from the library's form to the protocol's and back
 //! ioctl     what can be asked of an open file beyond that
+//! caller    who asks
 //! errno     the one table of error numbers
 //! ```
 //!
@@ -22,6 +23,7 @@
 
 mod adapter;
 mod attr;
+mod caller;
 mod errno;
 mod inodes;
 mod ioctl;

@@ -10,6 +10,8 @@ use rustix::fs::{
     ioctl_setflags, listxattr, removexattr, setxattr, utimensat,
 };
 
+use ocfs2_testkit::require_tool;
+
 use super::bed::{Bed, as_nobody};
 
 const EPERM: i32 = 1;
@@ -189,6 +191,27 @@ fn acls_grant_and_are_inherited_whatever_the_umask() {
     assert_eq!(value[..len], wanted);
     removexattr(&file, "system.posix_acl_access").unwrap();
     assert_ne!(as_nobody("cat \"$1\" > /dev/null", &file), 0);
+    bed.end();
+}
+
+#[test]
+fn an_acl_set_by_an_owner_outside_the_group_takes_set_group_id_away() {
+    let Some(bed) = Bed::new() else { return };
+    if require_tool("setfacl").is_none() {
+        return;
+    }
+    fs::set_permissions(bed.folder(), Permissions::from_mode(0o755)).unwrap();
+    fs::set_permissions(bed.dir(), Permissions::from_mode(0o755)).unwrap();
+    let mode_after = |group: u32| {
+        let file = bed.path(&format!("of-{group}"));
+        fs::write(&file, b"#!/bin/true").unwrap();
+        chown(&file, Some(65534), Some(group)).unwrap();
+        fs::set_permissions(&file, Permissions::from_mode(0o2755)).unwrap();
+        assert_eq!(as_nobody("setfacl -m u:1:r \"$1\"", &file), 0);
+        fs::metadata(&file).unwrap().mode() & 0o7777
+    };
+    assert_eq!(mode_after(65534), 0o2755);
+    assert_eq!(mode_after(4), 0o755);
     bed.end();
 }
 

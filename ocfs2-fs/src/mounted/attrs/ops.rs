@@ -267,6 +267,22 @@ impl FileSystem {
     /// [`Error::NoSpace`], also when too many names have one hash, [`Error::ReadOnly`], [`Error::Stale`],
     /// [`Error::Corrupt`], the journal's. Then nothing has changed.
     pub fn set_xattr(&self, number: InodeNo, name: &[u8], value: &[u8], mode: XattrMode) -> Result<()> {
+        self.set_xattr_as(number, name, value, mode, &Caller::root())
+    }
+
+    /// As [`set_xattr`](Self::set_xattr), for somebody whose right to do so has been checked: an access ACL takes the
+    /// set-group-ID bit away unless `caller` is privileged or in the inode's group.
+    ///
+    /// # Errors
+    /// As [`set_xattr`](Self::set_xattr).
+    pub fn set_xattr_as(
+        &self,
+        number: InodeNo,
+        name: &[u8],
+        value: &[u8],
+        mode: XattrMode,
+        caller: &Caller,
+    ) -> Result<()> {
         let (namespace, _) = split(&self.core, name)?;
         if value.len() > value::MAX_VALUE {
             return Err(Error::TooLarge {
@@ -274,7 +290,7 @@ impl FileSystem {
             });
         }
         match AclKind::of(namespace) {
-            Some(kind) => self.change_acl(number, kind, acl::from_posix_xattr(value)?.as_ref()),
+            Some(kind) => self.change_acl(number, kind, acl::from_posix_xattr(value)?.as_ref(), caller),
             None => self.change_xattr(number, name, Some(value), mode),
         }
     }
@@ -286,7 +302,7 @@ impl FileSystem {
     pub fn remove_xattr(&self, number: InodeNo, name: &[u8]) -> Result<()> {
         let (namespace, _) = split(&self.core, name)?;
         match AclKind::of(namespace) {
-            Some(kind) => self.change_acl(number, kind, None),
+            Some(kind) => self.change_acl(number, kind, None, &Caller::root()),
             None => self.change_xattr(number, name, None, XattrMode::Replace),
         }
     }
@@ -346,10 +362,10 @@ impl FileSystem {
         if let Some(acl) = acl {
             acl::check(acl)?;
         }
-        self.change_acl(number, kind, acl.filter(|acl| !acl.entries.is_empty()))
+        self.change_acl(number, kind, acl.filter(|acl| !acl.entries.is_empty()), &Caller::root())
     }
 
-    fn change_acl(&self, number: InodeNo, kind: AclKind, new: Option<&Acl>) -> Result<()> {
+    fn change_acl(&self, number: InodeNo, kind: AclKind, new: Option<&Acl>, caller: &Caller) -> Result<()> {
         let core = &*self.core;
         require_feature(core)?;
         let mut locks = LockSet::new(core);
@@ -377,10 +393,12 @@ impl FileSystem {
             name: &[],
             value: stored.as_deref(),
         };
+        let keeps_group_id = caller.privileged || caller.is_in(inode.gid());
         change(&mut locks, number, &[wanted], |dinode, now| {
             if let Some(permissions) = permissions {
+                let kept = if keeps_group_id { 0o7000 } else { 0o5000 };
                 // Permissions have nine bits.
-                let mode = dinode.i_mode.get() & !0o777 | permissions as u16;
+                let mode = dinode.i_mode.get() & (0o17_0000 | kept) | permissions as u16;
                 dinode.i_mode.set(mode);
             }
             set::set_ctime(dinode, now);

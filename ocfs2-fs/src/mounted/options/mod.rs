@@ -104,7 +104,7 @@ impl Default for MountOptions {
             user_quota: true,
             group_quota: true,
             no_cluster: false,
-            cache_bytes: 64 << 20,
+            cache_bytes: 128 << 20,
             fixed_time: None,
             first_generation: None,
         }
