@@ -66,18 +66,20 @@ fn images() -> Vec<&'static Golden> {
 
 #[test]
 fn random_corruptions_are_read_without_panic_hang_or_memory() {
-    in_bulk("hostile::corruptions::reader", QUICK);
+    in_bulk("hostile::corruptions::reader", QUICK, 1);
 }
 
 #[test]
 fn random_corruptions_are_written_to_without_panic_hang_or_memory() {
-    in_bulk("hostile::corruptions::writer", QUICK_WRITES);
+    // Most of the time of those with volumes of clusters goes by watching heartbeats that do not move.
+    in_bulk("hostile::corruptions::writer", QUICK_WRITES, 8);
 }
 
 /// Shares the corruptions out to children that each run the test `worker`.
-fn in_bulk(worker_test: &'static str, quick: u64) {
+fn in_bulk(worker_test: &'static str, quick: u64, per_processor: u64) {
     let (first, count) = (number(FIRST, 1), number(COUNT, quick));
-    let workers = thread::available_parallelism().map_or(1, |n| n.get() as u64).min(count);
+    let processors = thread::available_parallelism().map_or(1, |n| n.get() as u64);
+    let workers = (processors * per_processor).min(count);
     let started = Instant::now();
     let outcomes: Vec<Outcome> = thread::scope(|scope| {
         let threads: Vec<_> = (0..workers)
