@@ -3,7 +3,6 @@
 //! `OCFS2_STRESS_SECONDS=600` goes on for so long, all in all.
 
 use std::env;
-use std::time::Duration;
 
 use ocfs2_testkit::require_tool;
 
@@ -59,17 +58,20 @@ fn a_volume_is_clean_after_every_kind_of_load() {
     let Some(bed) = Bed::of_size(3 << 30, &[], &[]) else {
         return;
     };
-    let mut call = stress.arg("--temp-path").arg(bed.dir()).arg("--verify");
+    let stress = stress.arg("--temp-path").arg(bed.dir()).arg("--verify");
+    let stress = stress.args(["--fallocate-bytes", "16M", "--iomix-bytes", "16M", "--hdd-bytes", "64M"]);
     match long {
         // One after the other.
         Some(seconds) => {
-            let each = Duration::from_secs(seconds).as_secs().div_ceil(STRESSORS.len() as u64);
-            call = call.args(["--sequential", "4", "--with", &STRESSORS.join(",")]);
-            call = call.args(["--timeout", &each.to_string()]);
+            let each = seconds.div_ceil(STRESSORS.len() as u64).to_string();
+            for stressor in STRESSORS {
+                let workers = [&format!("--{stressor}"), "4", "--timeout", &each];
+                stress.clone().args(workers).run().ok();
+            }
         }
         // The most different ones at the same time.
         None => {
-            for stressor in [
+            let some = [
                 "dentry",
                 "dir",
                 "fallocate",
@@ -78,13 +80,11 @@ fn a_volume_is_clean_after_every_kind_of_load() {
                 "link",
                 "rename",
                 "xattr",
-            ] {
-                call = call.args([format!("--{stressor}"), "1".to_owned()]);
-            }
-            call = call.args(["--fallocate-bytes", "16M", "--iomix-bytes", "16M", "--timeout", "10"]);
+            ];
+            let workers = some.map(|stressor| [format!("--{stressor}"), "1".to_owned()]);
+            stress.args(workers.concat()).args(["--timeout", "10"]).run().ok();
         }
     }
-    call.run().ok();
     let left = std::fs::read_dir(bed.dir()).expect("the directory answers");
     let left: Vec<_> = left.map(|entry| entry.expect("an entry").file_name()).collect();
     assert!(left.iter().all(|name| name == "lost+found"), "{left:?}");
