@@ -203,7 +203,7 @@ fn an_acl_set_by_an_owner_outside_the_group_takes_set_group_id_away() {
     fs::set_permissions(bed.folder(), Permissions::from_mode(0o755)).unwrap();
     fs::set_permissions(bed.dir(), Permissions::from_mode(0o755)).unwrap();
     let mode_after = |group: u32| {
-        let file = bed.path(&format!("of-{group}"));
+        let file = bed.path(format!("of-{group}"));
         fs::write(&file, b"#!/bin/true").unwrap();
         chown(&file, Some(65534), Some(group)).unwrap();
         fs::set_permissions(&file, Permissions::from_mode(0o2755)).unwrap();
