@@ -124,30 +124,27 @@ pub(super) fn appended(locks: &mut LockSet<'_>, file: FileId, offset: u64, writt
     if written >= SMALL {
         return;
     }
+    // Whoever has it may be settling, and wait for a lock that is held here: then this piece does not count.
+    let Ok(mut state) = delayed.state.try_lock() else {
+        return;
+    };
     let end = offset + written;
-    let mut state = delayed.state();
     let length = match state.streak {
         Some((last, at, length)) if last == file && at == offset => length + 1,
         _ => 1,
     };
     state.streak = Some((file, end, length));
     delayed.is_active.store(true, Ordering::Release);
-    if length >= STREAK && state.waiting.is_none() {
-        drop(state);
-        // Whatever is wrong, the next append will meet it.
-        if let Ok(true) = may_wait(locks, file, end) {
-            let waiting = Waiting {
-                file,
-                start: end,
-                bytes: Vec::new(),
-                time: core.now(),
-            };
-            let mut state = delayed.state();
-            if state.waiting.is_none() {
-                delayed.set_waiting(&mut state, Some(waiting));
-                core.chores.add();
-            }
-        }
+    // Whatever is wrong with the file, the next append will meet it.
+    if length >= STREAK && state.waiting.is_none() && may_wait(locks, file, end).unwrap_or(false) {
+        let waiting = Waiting {
+            file,
+            start: end,
+            bytes: Vec::new(),
+            time: core.now(),
+        };
+        delayed.set_waiting(&mut state, Some(waiting));
+        core.chores.add();
     }
 }
 
