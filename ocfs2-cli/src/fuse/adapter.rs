@@ -27,6 +27,7 @@ use super::caller;
 use super::errno::Refused;
 use super::inodes::Inodes;
 use super::ioctl::Ioctl;
+use super::lookout::{Answering, Lookout};
 
 /// Bytes of the largest read and write: what the kernel takes at most without being told otherwise by its administrator.
 const MAX_TRANSFER: u32 = 1 << 20;
@@ -46,6 +47,7 @@ pub(super) struct Shared {
     keeping: FileSystem,
     inodes: Inodes,
     notifier: OnceLock<Notifier>,
+    pub(super) lookout: Lookout,
     blksize: u32,
     acl: bool,
     writeback: bool,
@@ -58,6 +60,7 @@ impl Shared {
         Shared {
             inodes: Inodes::new(fs.root()),
             notifier: OnceLock::new(),
+            lookout: Lookout::default(),
             blksize: 1 << fs.geometry().cluster_size_bits,
             acl: options.acl,
             writeback: options.writeback && !options.read_only,
@@ -291,6 +294,11 @@ impl Adapter {
     fn number(&self, ino: INodeNo) -> InodeNo {
         self.shared.inodes.number(ino)
     }
+
+    /// What a method has from its beginning to its end.
+    fn answering(&self) -> Answering<'_> {
+        self.shared.lookout.answering()
+    }
 }
 
 /// Answers a request that has no answer but that it is done.
@@ -362,6 +370,7 @@ impl Filesystem for Adapter {
     }
 
     fn lookup(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        let _answering = self.answering();
         match self.shared.lookup(parent, name) {
             Ok(Some(inode)) => entry(reply, self.shared.hand_out(&inode)),
             Ok(None) => reply.entry(&FOREVER, &attr::absent(), Generation(0)),
@@ -370,10 +379,12 @@ impl Filesystem for Adapter {
     }
 
     fn forget(&self, _req: &Request, ino: INodeNo, lookups: u64) {
+        // Many at a time, and without an answer: no reason to look out after each.
         self.shared.inodes.forget(ino, lookups);
     }
 
     fn getattr(&self, _req: &Request, ino: INodeNo, _fh: Option<FileHandle>, reply: ReplyAttr) {
+        let _answering = self.answering();
         match self.shared.fs.inode(self.number(ino)) {
             Ok(inode) => reply.attr(&FOREVER, &self.shared.attr(&inode)),
             Err(error) => reply.error(Refused::from(error).0),
@@ -398,6 +409,7 @@ impl Filesystem for Adapter {
         _flags: Option<BsdFileFlags>,
         reply: ReplyAttr,
     ) {
+        let _answering = self.answering();
         let change = SetAttributes {
             mode,
             uid,
@@ -412,6 +424,7 @@ impl Filesystem for Adapter {
     }
 
     fn readlink(&self, _req: &Request, ino: INodeNo, reply: ReplyData) {
+        let _answering = self.answering();
         match self.shared.fs.link_target(self.number(ino)) {
             Ok(target) => reply.data(&target),
             Err(error) => reply.error(Refused::from(error).0),
@@ -419,6 +432,7 @@ impl Filesystem for Adapter {
     }
 
     fn mknod(&self, req: &Request, parent: INodeNo, name: &OsStr, mode: u32, umask: u32, rdev: u32, reply: ReplyEntry) {
+        let _answering = self.answering();
         let dir = self.number(parent);
         let (major, minor) = attr::device_parts(rdev);
         let made = self.make(req, (mode, umask), |fs, new| {
@@ -430,6 +444,7 @@ impl Filesystem for Adapter {
     }
 
     fn mkdir(&self, req: &Request, parent: INodeNo, name: &OsStr, mode: u32, umask: u32, reply: ReplyEntry) {
+        let _answering = self.answering();
         let dir = self.number(parent);
         entry(
             reply,
@@ -438,16 +453,19 @@ impl Filesystem for Adapter {
     }
 
     fn unlink(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        let _answering = self.answering();
         let done = self.shared.fs.unlink(self.number(parent), name.as_bytes());
         finish(reply, self.shared.named(done));
     }
 
     fn rmdir(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        let _answering = self.answering();
         let done = self.shared.fs.rmdir(self.number(parent), name.as_bytes());
         finish(reply, self.shared.named(done));
     }
 
     fn symlink(&self, req: &Request, parent: INodeNo, link_name: &OsStr, target: &Path, reply: ReplyEntry) {
+        let _answering = self.answering();
         let dir = self.number(parent);
         let target = target.as_os_str().as_bytes();
         entry(
@@ -468,6 +486,7 @@ impl Filesystem for Adapter {
         flags: RenameFlags,
         reply: ReplyEmpty,
     ) {
+        let _answering = self.answering();
         let mode = if flags.is_empty() {
             RenameMode::Replace
         } else if flags == RenameFlags::RENAME_NOREPLACE {
@@ -486,6 +505,7 @@ impl Filesystem for Adapter {
     }
 
     fn link(&self, _req: &Request, ino: INodeNo, newparent: INodeNo, newname: &OsStr, reply: ReplyEntry) {
+        let _answering = self.answering();
         let linked = self
             .shared
             .fs
@@ -497,6 +517,7 @@ impl Filesystem for Adapter {
     }
 
     fn open(&self, req: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
+        let _answering = self.answering();
         // The kernel's knowing the inode is what keeps it: a handle would add nothing.
         match self.shared.open(req, ino, flags) {
             Ok(how) => reply.opened(FileHandle(0), how),
@@ -515,6 +536,7 @@ impl Filesystem for Adapter {
         _lock_owner: Option<LockOwner>,
         reply: ReplyData,
     ) {
+        let _answering = self.answering();
         let size = size as usize;
         let file = match self.shared.inodes.used(ino) {
             Ok(file) => file,
@@ -543,6 +565,7 @@ impl Filesystem for Adapter {
         _lock_owner: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
+        let _answering = self.answering();
         let appends = flags.0 & O_APPEND != 0 && !write_flags.contains(WriteFlags::FUSE_WRITE_CACHE);
         let written = self.shared.inodes.used(ino).and_then(|file| {
             let fs = match write_flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID) {
@@ -562,11 +585,27 @@ impl Filesystem for Adapter {
     }
 
     fn flush(&self, _req: &Request, _ino: INodeNo, _fh: FileHandle, _lock_owner: LockOwner, reply: ReplyEmpty) {
+        let _answering = self.answering();
         // Nothing waits here for the end of a file's use. Told so once, the kernel never asks again.
         reply.error(Errno::ENOSYS);
     }
 
+    fn release(
+        &self,
+        _req: &Request,
+        _ino: INodeNo,
+        _fh: FileHandle,
+        _flags: OpenFlags,
+        _lock_owner: Option<LockOwner>,
+        _flush: bool,
+        reply: ReplyEmpty,
+    ) {
+        let _answering = self.answering();
+        reply.ok();
+    }
+
     fn fsync(&self, _req: &Request, ino: INodeNo, _fh: FileHandle, datasync: bool, reply: ReplyEmpty) {
+        let _answering = self.answering();
         let done = self.shared.inodes.used(ino).and_then(|file| match datasync {
             true => Ok(self.shared.fs.sync_inode_data(&file)?),
             false => Ok(self.shared.fs.sync_inode(&file)?),
@@ -575,12 +614,14 @@ impl Filesystem for Adapter {
     }
 
     fn opendir(&self, _req: &Request, _ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
+        let _answering = self.answering();
         // Positions in directories need no handle. Told so once, the kernel never asks again, and keeps what it has read
         // of a directory until something changes there.
         reply.error(Errno::ENOSYS);
     }
 
     fn readdir(&self, _req: &Request, ino: INodeNo, _fh: FileHandle, offset: u64, mut reply: ReplyDirectory) {
+        let _answering = self.answering();
         let listed = self.shared.read_dir(ino, offset, |entry| {
             let kind = attr::file_type(self.shared.entry_kind(entry)?);
             let name = OsStr::from_bytes(entry.name());
@@ -593,6 +634,7 @@ impl Filesystem for Adapter {
     }
 
     fn readdirplus(&self, _req: &Request, ino: INodeNo, _fh: FileHandle, offset: u64, mut reply: ReplyDirectoryPlus) {
+        let _answering = self.answering();
         let listed = self
             .shared
             .read_dir(ino, offset, |entry| self.shared.put_plus(&mut reply, entry));
@@ -603,10 +645,12 @@ impl Filesystem for Adapter {
     }
 
     fn fsyncdir(&self, _req: &Request, _ino: INodeNo, _fh: FileHandle, _datasync: bool, reply: ReplyEmpty) {
+        let _answering = self.answering();
         finish(reply, self.shared.fs.sync().map_err(Refused::from));
     }
 
     fn statfs(&self, _req: &Request, _ino: INodeNo, reply: ReplyStatfs) {
+        let _answering = self.answering();
         match self.shared.fs.statfs() {
             Ok(stats) => reply.statfs(
                 stats.blocks,
@@ -632,6 +676,7 @@ impl Filesystem for Adapter {
         _position: u32,
         reply: ReplyEmpty,
     ) {
+        let _answering = self.answering();
         const XATTR_CREATE: i32 = 1;
         const XATTR_REPLACE: i32 = 2;
         let mode = match flags {
@@ -651,11 +696,13 @@ impl Filesystem for Adapter {
     }
 
     fn getxattr(&self, _req: &Request, ino: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
+        let _answering = self.answering();
         let found = self.shared.fs.xattr(self.number(ino), name.as_bytes());
         value(reply, size, found.map_err(Refused::from));
     }
 
     fn listxattr(&self, _req: &Request, ino: INodeNo, size: u32, reply: ReplyXattr) {
+        let _answering = self.answering();
         let names = self.shared.fs.xattr_names(self.number(ino)).map(|names| {
             let mut list = Vec::new();
             for name in names {
@@ -668,6 +715,7 @@ impl Filesystem for Adapter {
     }
 
     fn removexattr(&self, _req: &Request, ino: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        let _answering = self.answering();
         let done = self.shared.fs.remove_xattr(self.number(ino), name.as_bytes());
         finish(reply, done.map_err(Refused::from));
     }
@@ -682,6 +730,7 @@ impl Filesystem for Adapter {
         _flags: i32,
         reply: ReplyCreate,
     ) {
+        let _answering = self.answering();
         let dir = self.number(parent);
         match self.make(req, (mode, umask), |fs, new| fs.create_file(dir, name.as_bytes(), new)) {
             Ok((attr, generation)) => {
@@ -703,6 +752,7 @@ impl Filesystem for Adapter {
         _out_size: u32,
         reply: ReplyIoctl,
     ) {
+        let _answering = self.answering();
         match self.shared.ioctl(req.uid(), ino, cmd, in_data) {
             Ok(answer) => reply.ioctl(0, &answer),
             Err(Refused(errno)) => reply.error(errno),
@@ -719,6 +769,7 @@ impl Filesystem for Adapter {
         mode: i32,
         reply: ReplyEmpty,
     ) {
+        let _answering = self.answering();
         let done = self.shared.inodes.used(ino).and_then(|file| {
             let mode = AllocateMode::from_flags(mode as u32).ok_or(Errno::EOPNOTSUPP)?;
             let end = offset.checked_add(length).ok_or(Errno::EFBIG)?;
@@ -728,6 +779,7 @@ impl Filesystem for Adapter {
     }
 
     fn lseek(&self, _req: &Request, ino: INodeNo, _fh: FileHandle, offset: i64, whence: i32, reply: ReplyLseek) {
+        let _answering = self.answering();
         match self.shared.seek(ino, offset, whence) {
             Ok(offset) => reply.offset(offset),
             Err(Refused(errno)) => reply.error(errno),
@@ -747,6 +799,7 @@ impl Filesystem for Adapter {
         _flags: CopyFileRangeFlags,
         reply: ReplyWrite,
     ) {
+        let _answering = self.answering();
         let copied = self.shared.inodes.used(ino_in).and_then(|from| {
             let to = self.shared.inodes.used(ino_out)?;
             // The reply counts with 32 bits; whole clusters of them can be shared.

@@ -8,6 +8,7 @@
 //! attr      attributes and times, from the library's form to the protocol's and back
 //! ioctl     what can be asked of an open file beyond that
 //! caller    who asks
+//! lookout   looking for the next request before going to sleep
 //! errno     the one table of error numbers
 //! ```
 //!
@@ -27,6 +28,7 @@ mod caller;
 mod errno;
 mod inodes;
 mod ioctl;
+mod lookout;
 mod mount;
 
 use std::io;
@@ -100,6 +102,7 @@ pub(crate) fn start(fs: FileSystem, dir: &Path, options: &SessionOptions) -> io:
     let session =
         fuser::Session::from_fd(adapter, fuse, SessionACL::All, config).inspect_err(|_| drop(unmounter.unmount()))?;
     shared.set_notifier(session.notifier());
+    shared.lookout.open(&session)?;
     Ok(Session {
         session,
         shared,
