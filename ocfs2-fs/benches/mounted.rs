@@ -3,7 +3,8 @@
 //!
 //! `cargo bench -p ocfs2-fs --bench mounted`; images lie in the temporary directory, or in `OCFS2_BENCH_DIR`.
 //! `OCFS2_BENCH_FILES` changes the number of small files, 200 000 of which make a full run, `OCFS2_BENCH_MIB` the size of
-//! the large one, 1024.
+//! the large one, 1024. Large files here and plain files take turns `OCFS2_BENCH_ROUNDS` times, 3, of which the best counts:
+//! what the disk does meanwhile is not what is compared.
 //!
 //! The same program runs on every side: through this crate, on files of the host, and, called again inside of it, in
 //! user-mode Linux.
@@ -84,9 +85,19 @@ fn main() -> Result<()> {
     let image = dir.path().join("volume");
 
     make(&image, size)?;
-    let ours = ours(&image, load)?;
+    let mut ours = small_files(&image, load)?;
+    let mut raw = Rates::new();
+    for _ in 0..if is_bench {
+        from_env("OCFS2_BENCH_ROUNDS", 3)?
+    } else {
+        1
+    } {
+        keep_best(&mut raw, plain_files(&dir.path().join("raw"), load)?);
+        fs::remove_file(&image)?;
+        make(&image, size)?;
+        keep_best(&mut ours, large_files(&image, load)?);
+    }
     fs::remove_file(&image)?;
-    let raw = raw(&dir.path().join("raw"), load)?;
     let ext4 = match is_bench {
         true => ext4(dir.path(), size, load)?,
         false => None,
@@ -241,7 +252,15 @@ fn work_on_large<L: Large>(rates: &mut Rates, load: Load, open: &dyn Fn(&str) ->
     })
 }
 
-fn ours(image: &Path, load: Load) -> Result<Rates> {
+fn keep_best(best: &mut Rates, rates: Rates) {
+    for (what, rate) in rates {
+        let best = best.entry(what).or_default();
+        *best = best.max(rate);
+    }
+}
+
+/// Small files of a volume, through this crate.
+fn small_files(image: &Path, load: Load) -> Result<Rates> {
     let volume = mount(image)?;
     let mut rates = Rates::new();
     let count = load.files as f64;
@@ -270,6 +289,14 @@ fn ours(image: &Path, load: Load) -> Result<Rates> {
         }
         Ok(volume.sync()?)
     })?;
+    volume.unmount()?;
+    Ok(rates)
+}
+
+/// Large files of a volume, through this crate.
+fn large_files(image: &Path, load: Load) -> Result<Rates> {
+    let volume = mount(image)?;
+    let mut rates = Rates::new();
     work_on_large(&mut rates, load, &|name| {
         let mut how = OpenHow::new();
         Ok(volume.open(format!("/{name}"), how.read(true).write(true).create(true))?)
@@ -324,7 +351,7 @@ fn sync_dir(root: &Path) -> Result<()> {
 }
 
 /// Plain writes and reads of as many bytes.
-fn raw(path: &Path, load: Load) -> Result<Rates> {
+fn plain_files(path: &Path, load: Load) -> Result<Rates> {
     let mut rates = Rates::new();
     let names = |name: &str| PathBuf::from(format!("{}-{name}", path.display()));
     work_on_large(&mut rates, load, &|name| open_large(&names(name)))?;
