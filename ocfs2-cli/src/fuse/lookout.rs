@@ -6,8 +6,8 @@
 //! first, and where nothing comes, looks become rare.
 //!
 //! One thread looks at a time. The kernel wakes any thread that sleeps on the connection when a request comes, needlessly
-//! if somebody looks; so others who have answered meanwhile wait elsewhere, until there are more requests than one or a
-//! moment has passed.
+//! if somebody looks; so others who have answered meanwhile wait elsewhere, until there are more requests than one, or none
+//! has been answered for a moment.
 
 use std::io;
 use std::num::NonZero;
@@ -31,8 +31,8 @@ const FORGIVEN: u32 = 8;
 /// Of so many answers, as a power of two, one is followed by a look at least.
 const RAREST: u32 = 6;
 
-/// How long a thread stays away from the connection: what a request waits at most when the thread that looked for it is
-/// held up by the one before.
+/// How long threads stay away from the connection while nothing is answered. A request waits up to twice as long when the
+/// thread that looked for it is held up by the one before.
 const ASIDE: Duration = Duration::from_millis(1);
 
 /// Where the threads of a session look out.
@@ -45,6 +45,7 @@ pub(super) struct Lookout {
     failures: AtomicU32,
     /// Answers until the next look.
     rest: AtomicU32,
+    answers: AtomicU32,
     /// Threads that stay away from the connection, in `return_to_work` with `aside`.
     waiting: AtomicU32,
     aside: Mutex<()>,
@@ -75,6 +76,7 @@ impl Lookout {
 
     fn answered(&self) {
         let Some(fuse) = self.fuse.get() else { return };
+        self.answers.fetch_add(1, Ordering::Relaxed);
         if self.is_taken.swap(true, Ordering::Acquire) {
             self.step_aside();
             return;
@@ -103,10 +105,20 @@ impl Lookout {
     }
 
     fn step_aside(&self) {
-        let aside = self.aside.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut aside = self.aside.lock().unwrap_or_else(PoisonError::into_inner);
         self.waiting.fetch_add(1, Ordering::Relaxed);
-        // Waking without a reason does no harm: the thread goes to sleep on the connection then.
-        drop(self.return_to_work.wait_timeout(aside, ASIDE));
+        loop {
+            let before = self.answers.load(Ordering::Relaxed);
+            let (still, waited) = self
+                .return_to_work
+                .wait_timeout(aside, ASIDE)
+                .unwrap_or_else(PoisonError::into_inner);
+            // Waking without a reason does no harm: the thread goes to sleep on the connection then.
+            if !waited.timed_out() || self.answers.load(Ordering::Relaxed) == before {
+                break;
+            }
+            aside = still;
+        }
         self.waiting.fetch_sub(1, Ordering::Relaxed);
     }
 }
