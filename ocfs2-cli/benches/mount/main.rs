@@ -101,7 +101,11 @@ impl Contestant {
             }
             Self::Fuse2fs => {
                 let mut command = Command::new("fuse2fs");
-                command.arg("-f").arg(store).arg(dir);
+                // As ours and the passthrough: for everybody, with permissions checked by the kernel.
+                command
+                    .args(["-f", "-o", "allow_other,default_permissions"])
+                    .arg(store)
+                    .arg(dir);
                 command
             }
             Self::Passthrough => {
