@@ -1,9 +1,9 @@
 //! How fast a mounted file system works in this process: beside the kernel driver in user-mode Linux, beside ext4 through
-//! fuse2fs, both on the same host, and beside plain reads and writes of the same file.
+//! fuse2fs, both on the same host, and beside plain reads and writes of the image.
 //!
 //! `cargo bench -p ocfs2-fs --bench mounted`; images lie in the temporary directory, or in `OCFS2_BENCH_DIR`.
 //! `OCFS2_BENCH_FILES` changes the number of small files, 200 000 of which make a full run, `OCFS2_BENCH_MIB` the size of
-//! the large one, 1024. Large files here and plain files take turns `OCFS2_BENCH_ROUNDS` times, 3, of which the best counts:
+//! the large one, 1024. Large files and the raw image take turns `OCFS2_BENCH_ROUNDS` times, 3, of which the best counts:
 //! what the disk does meanwhile is not what is compared.
 //!
 //! The same program runs on every side: through this crate, on files of the host, and, called again inside of it, in
@@ -51,6 +51,9 @@ struct Load {
 /// What one side does in a second, by what it is. Printed in the order of [`rows`].
 type Rates = BTreeMap<String, f64>;
 
+/// Something to do with a volume.
+type Work = fn(&Path, Load) -> Result<Rates>;
+
 fn main() -> Result<()> {
     let args: Vec<String> = std::env::args().collect();
     // Other callers, such as `cargo test --all-targets`, only want to know that it runs.
@@ -92,10 +95,11 @@ fn main() -> Result<()> {
     } else {
         1
     } {
-        keep_best(&mut raw, plain_files(&dir.path().join("raw"), load)?);
-        fs::remove_file(&image)?;
-        make(&image, size)?;
-        keep_best(&mut ours, large_files(&image, load)?);
+        for (rates, work) in [(&mut raw, raw_image as Work), (&mut ours, large_files)] {
+            fs::remove_file(&image)?;
+            make(&image, size)?;
+            keep_best(rates, work(&image, load)?);
+        }
     }
     fs::remove_file(&image)?;
     let ext4 = match is_bench {
@@ -118,7 +122,7 @@ fn main() -> Result<()> {
     );
     println!(
         "{:32}{:>10}{:>10}{:>8}{:>10}{:>8}{:>10}{:>8}",
-        "", "here", "raw file", "ratio", "kernel", "ratio", "fuse2fs", "ratio"
+        "", "here", "raw image", "ratio", "kernel", "ratio", "fuse2fs", "ratio"
     );
     for what in rows() {
         let here = ours.get(&what).copied().unwrap_or_default();
@@ -350,15 +354,39 @@ fn sync_dir(root: &Path) -> Result<()> {
     Ok(rustix::fs::syncfs(File::open(root)?)?)
 }
 
-/// Plain writes and reads of as many bytes.
-fn plain_files(path: &Path, load: Load) -> Result<Rates> {
-    let mut rates = Rates::new();
-    let names = |name: &str| PathBuf::from(format!("{}-{name}", path.display()));
-    work_on_large(&mut rates, load, &|name| open_large(&names(name)))?;
-    for (name, _) in PIECES {
-        fs::remove_file(names(name))?;
+/// A part of an image, past whatever is there.
+struct Part {
+    image: File,
+    start: u64,
+}
+
+impl Large for Part {
+    fn write(&self, at: u64, bytes: &[u8]) -> Result<()> {
+        Large::write(&self.image, self.start + at, bytes)
     }
-    fs::remove_file(names("log"))?;
+
+    fn read(&self, at: u64, bytes: &mut [u8]) -> Result<()> {
+        Large::read(&self.image, self.start + at, bytes)
+    }
+
+    fn sync(&self) -> Result<()> {
+        Large::sync(&self.image)
+    }
+}
+
+/// Plain writes and reads of as many bytes of the image, which is no volume any more then.
+fn raw_image(path: &Path, load: Load) -> Result<Rates> {
+    const METADATA: u64 = 300 << 20;
+    let mut rates = Rates::new();
+    let names: Vec<&str> = PIECES.iter().map(|(name, _)| *name).collect();
+    work_on_large(&mut rates, load, &|name| {
+        // Behind the others, the log.
+        let index = names.iter().position(|other| *other == name).unwrap_or(names.len());
+        Ok(Part {
+            image: File::options().read(true).write(true).open(path)?,
+            start: METADATA + (index * load.large) as u64,
+        })
+    })?;
     Ok(rates)
 }
 

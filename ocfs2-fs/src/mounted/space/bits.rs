@@ -39,6 +39,17 @@ pub(super) fn choose(busy: &[u8], bits: u16, goal: Option<u16>, min: u16, max: u
     first.or(longest.filter(|&(_, len)| len >= min.max(1)))
 }
 
+/// A run as long as `run`, which is clear, that begins a little behind it at a multiple of `to`, counted from `base` before
+/// the first bit. `run` itself if that would be in the way of others.
+pub(super) fn aligned(busy: &[u8], bits: u16, run: BitRun, base: u32, to: u16) -> BitRun {
+    let at = u64::from(base) + u64::from(run.0);
+    let skipped = at.next_multiple_of(to.max(1).into()) - at;
+    match u16::try_from(u64::from(run.0) + skipped) {
+        Ok(start) if clear_from(busy, bits, start, run.1) == run.1 => (start, run.1),
+        _ => run,
+    }
+}
+
 /// Clear bits from `start`, `max` at most.
 pub(super) fn clear_from(busy: &[u8], bits: u16, start: u16, max: u16) -> u16 {
     let end = bits.min(start.saturating_add(max));
@@ -101,6 +112,19 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn a_run_begins_at_a_multiple_where_that_takes_nothing_from_it() {
+        let busy = [0b0000_0111, 0, 0, 0b1000_0000];
+        assert_eq!(aligned(&busy, 32, (3, 8), 0, 8), (8, 8));
+        assert_eq!(aligned(&busy, 32, (3, 8), 5, 8), (3, 8));
+        assert_eq!(aligned(&busy, 32, (3, 8), 1, 8), (7, 8));
+        // There are 23 clear bits from the multiple on, and not 24.
+        assert_eq!(aligned(&busy, 32, (3, 23), 0, 8), (8, 23));
+        assert_eq!(aligned(&busy, 32, (3, 24), 0, 8), (3, 24));
+        assert_eq!(aligned(&busy, 32, (30, 1), 0, 8), (30, 1));
+        assert_eq!(aligned(&busy, 32, (3, 8), 0, 1), (3, 8));
+    }
 
     proptest! {
         #[test]

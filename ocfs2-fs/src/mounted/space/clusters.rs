@@ -47,6 +47,15 @@ impl Found {
 }
 
 impl Core {
+    /// Clusters of whose multiples one should be the first of `wanted` clusters: long runs are read and written in large
+    /// pieces, which the host's page cache, stripes of disks and flash memory like to begin where they do.
+    pub(super) fn alignment(&self, wanted: u32) -> u16 {
+        const BYTES: u32 = 64 << 10;
+        // Clusters have 4 KiB at least.
+        let clusters = (BYTES >> self.geometry().cluster_size_bits).max(1) as u16;
+        if wanted >= clusters.into() { clusters } else { 1 }
+    }
+
     pub(super) fn bitmap_inode(&self) -> Result<InodeNo> {
         self.system.find(SystemFile::GlobalBitmap, self.slot)
     }
@@ -173,8 +182,10 @@ impl Core {
             if with_held {
                 self.add_held(base, bits, &mut busy)?;
             }
-            let Some(run) = bits::choose(&busy, bits, goal, min, max) else {
-                return Ok(None);
+            let run = match bits::choose(&busy, bits, goal, min, max) {
+                Some(run) if Some(run.0) == goal => run,
+                Some(run) => bits::aligned(&busy, bits, run, base, self.alignment(search.max)),
+                None => return Ok(None),
             };
             let start = ClusterNo(base + u32::from(run.0));
             let first = geometry.cluster_to_block(start);

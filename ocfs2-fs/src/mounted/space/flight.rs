@@ -189,6 +189,7 @@ impl Core {
                 // Not more than the window has.
                 max: left as u16,
                 keep,
+                align: self.alignment(left),
             };
             if runs.len() == most_runs {
                 return Ok(None);

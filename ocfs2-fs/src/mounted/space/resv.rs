@@ -42,6 +42,8 @@ pub(super) struct Request {
     pub(super) max: u16,
     /// How many bits to keep for it; 0 for none.
     pub(super) keep: u16,
+    /// Clusters of whose multiples one is to be the first, where it is the first of a new run.
+    pub(super) align: u16,
 }
 
 impl Reservations {
@@ -104,7 +106,8 @@ impl Reservations {
             let busy = self.busy(bitmap);
             // A hole with room for what is kept behind it.
             let room = max.max(request.keep);
-            let found = bits::choose(&busy, bits, None, min, room).map(|(start, len)| (start, len.min(max)));
+            let found = bits::choose(&busy, bits, None, min, room)
+                .map(|(start, len)| bits::aligned(&busy, bits, (start, len.min(max)), self.window.0.0, request.align));
             let is_long = found.is_some_and(|(_, len)| len >= max.min(Self::LONG));
             let give_up = found.is_none() || (!is_long && given_up < Self::GIVEN_UP_FOR_LENGTH);
             let oldest = self.by_age.values().next().copied();
@@ -163,6 +166,7 @@ mod tests {
             min: 1,
             max,
             keep: 16,
+            align: 1,
         }
     }
 

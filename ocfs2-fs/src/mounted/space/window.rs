@@ -233,6 +233,7 @@ impl Txn<'_> {
             min,
             max: u16::try_from(max).unwrap_or(u16::MAX),
             keep: core.kept_for(self, owner),
+            align: core.alignment(max),
         };
         let run = {
             let mut state = lock(&core.space);
