@@ -6,8 +6,8 @@
 //! first, and where nothing comes, looks become rare.
 //!
 //! One thread looks at a time. The kernel wakes any thread that sleeps on the connection when a request comes, needlessly
-//! if somebody looks; so others who have answered meanwhile wait elsewhere, until there are more requests than one, or none
-//! has been answered for a moment.
+//! if somebody looks; so others who have answered meanwhile step aside, until there are more requests than one, or none has
+//! been answered for a moment. Of those aside, one watches for that.
 
 use std::io;
 use std::num::NonZero;
@@ -31,8 +31,8 @@ const FORGIVEN: u32 = 8;
 /// Of so many answers, as a power of two, one is followed by a look at least.
 const RAREST: u32 = 6;
 
-/// How long threads stay away from the connection while nothing is answered. A request waits up to twice as long when the
-/// thread that looked for it is held up by the one before.
+/// How long threads stay aside while nothing is answered. A request waits up to twice as long when the thread that looked
+/// for it is held up by the one before.
 const ASIDE: Duration = Duration::from_millis(1);
 
 /// Where the threads of a session look out.
@@ -46,10 +46,18 @@ pub(super) struct Lookout {
     /// Answers until the next look.
     rest: AtomicU32,
     answers: AtomicU32,
-    /// Threads that stay away from the connection, in `return_to_work` with `aside`.
-    waiting: AtomicU32,
-    aside: Mutex<()>,
-    return_to_work: Condvar,
+    aside: Aside,
+}
+
+/// Threads that stay away from the connection. Woken without a reason they do no harm: they sleep there then.
+#[derive(Debug, Default)]
+struct Aside {
+    /// All of them.
+    count: AtomicU32,
+    /// Whether one of them watches.
+    is_watched: Mutex<bool>,
+    watch: Condvar,
+    others: Condvar,
 }
 
 impl Lookout {
@@ -67,9 +75,9 @@ impl Lookout {
 
     /// To be kept while a request is answered: its end is the beginning of a look.
     pub(super) fn answering(&self) -> Answering<'_> {
-        let others_wait = self.waiting.load(Ordering::Relaxed) > 0;
-        if others_wait && self.fuse.get().is_some_and(has_request) {
-            self.return_to_work.notify_one();
+        let others = self.aside.count.load(Ordering::Relaxed);
+        if others > 0 && self.fuse.get().is_some_and(has_request) {
+            self.aside.call_one(others);
         }
         Answering(self)
     }
@@ -78,7 +86,7 @@ impl Lookout {
         let Some(fuse) = self.fuse.get() else { return };
         self.answers.fetch_add(1, Ordering::Relaxed);
         if self.is_taken.swap(true, Ordering::Acquire) {
-            self.step_aside();
+            self.aside.stay(&self.answers);
             return;
         }
         match self.rest.load(Ordering::Relaxed) {
@@ -103,23 +111,41 @@ impl Lookout {
         }
         self.failures.store(0, Ordering::Relaxed);
     }
+}
 
-    fn step_aside(&self) {
-        let mut aside = self.aside.lock().unwrap_or_else(PoisonError::into_inner);
-        self.waiting.fetch_add(1, Ordering::Relaxed);
-        loop {
-            let before = self.answers.load(Ordering::Relaxed);
-            let (still, waited) = self
-                .return_to_work
-                .wait_timeout(aside, ASIDE)
-                .unwrap_or_else(PoisonError::into_inner);
-            // Waking without a reason does no harm: the thread goes to sleep on the connection then.
-            if !waited.timed_out() || self.answers.load(Ordering::Relaxed) == before {
-                break;
-            }
-            aside = still;
+impl Aside {
+    /// Lets one of `count` threads go. The one that watches goes last.
+    fn call_one(&self, count: u32) {
+        match count {
+            1 => self.watch.notify_one(),
+            _ => self.others.notify_one(),
         }
-        self.waiting.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Returns when the thread is called, or when the number of answers does not grow.
+    fn stay(&self, answers: &AtomicU32) {
+        let mut is_watched = self.is_watched.lock().unwrap_or_else(PoisonError::into_inner);
+        self.count.fetch_add(1, Ordering::Relaxed);
+        if *is_watched {
+            drop(self.others.wait(is_watched));
+        } else {
+            *is_watched = true;
+            loop {
+                let before = answers.load(Ordering::Relaxed);
+                let (guard, waited) = self
+                    .watch
+                    .wait_timeout(is_watched, ASIDE)
+                    .unwrap_or_else(PoisonError::into_inner);
+                is_watched = guard;
+                if !waited.timed_out() || answers.load(Ordering::Relaxed) == before {
+                    break;
+                }
+            }
+            *is_watched = false;
+            // Nobody is to stay without a watch.
+            self.others.notify_all();
+        }
+        self.count.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -134,5 +160,58 @@ pub(super) struct Answering<'a>(&'a Lookout);
 impl Drop for Answering<'_> {
     fn drop(&mut self) {
         self.0.answered();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+
+    #[test]
+    fn threads_aside_come_back_when_nothing_is_answered() {
+        let (aside, answers) = (Aside::default(), AtomicU32::new(0));
+        thread::scope(|scope| {
+            for _ in 0..5 {
+                scope.spawn(|| aside.stay(&answers));
+            }
+        });
+        assert_eq!(aside.count.into_inner(), 0);
+        assert!(!aside.is_watched.into_inner().unwrap());
+    }
+
+    #[test]
+    fn a_look_ends_when_there_is_a_request_or_patience_is_at_its_end() {
+        let (reader, writer) = io::pipe().unwrap();
+        let lookout = Lookout::default();
+        lookout.fuse.set(reader.into()).unwrap();
+        for _ in 0..3 {
+            drop(lookout.answering());
+        }
+        assert_eq!(lookout.failures.load(Ordering::Relaxed), 3);
+        rustix::io::write(&writer, b"request").unwrap();
+        drop(lookout.answering());
+        assert_eq!(lookout.failures.load(Ordering::Relaxed), 0);
+        assert_eq!(lookout.answers.load(Ordering::Relaxed), 4);
+    }
+
+    #[test]
+    fn looks_that_see_nothing_become_rare() {
+        let (reader, _writer) = io::pipe().unwrap();
+        let lookout = Lookout::default();
+        lookout.fuse.set(reader.into()).unwrap();
+        let start = Instant::now();
+        let count = 2000;
+        let mut looks = 0;
+        for _ in 0..count {
+            looks += u32::from(lookout.rest.load(Ordering::Relaxed) == 0);
+            drop(lookout.answering());
+        }
+        assert!(
+            looks < FORGIVEN + 2 * RAREST + count / 60,
+            "{looks} looks in {:?}",
+            start.elapsed()
+        );
     }
 }
