@@ -202,38 +202,35 @@ fn the_kernel_reports_what_we_count_and_we_add_what_it_left_behind() {
     let fs = bed.mount();
     populate(&fs);
     let ids: std::collections::BTreeSet<u32> = (1..60).map(|id| id * 0x0123_4567).chain([77]).collect();
-    let ours: Vec<String> = ids
+    let ours: String = ids
         .iter()
         .map(|&id| fs.quota(QuotaKind::User, id).unwrap())
         .filter(|usage| usage.inodes > 0)
-        .map(|usage| format!("{} {} {}", usage.id, usage.space / 1024, usage.inodes))
+        .map(|usage| format!("{} {} {}\n", usage.id, usage.space / 1024, usage.inodes))
         .collect();
     fs.unmount().unwrap();
     bed.save(&image);
+    // One by one: asked for all, the kernel leaves some out while it forgets those who use nothing.
     let script = r#"
 set -e
 mount -t ocfs2 -o usrquota,grpquota /dev/ubda /mnt/a
-repquota -u -n -v /mnt/a > $OUT/report
+for id in $IDS; do
+    quota -u -v -w -p $id > $OUT/usage || :
+    echo $id $(grep /dev/ubda $OUT/usage | tr -s ' ' | cut -d ' ' -f 3,7)
+done > $OUT/report
 mkdir /mnt/a/made; for i in $(seq 1 20); do head -c 50000 /dev/zero > /mnt/a/made/$i; chown 4242:4243 /mnt/a/made/$i; done
 sync
 echo CUT
 sleep 100
 "#;
+    let known: Vec<&str> = ours.lines().filter_map(|line| line.split(' ').next()).collect();
     let output = kernel
         .disk(&image)
-        .script(script)
+        .script(format!("IDS='{}'\n{script}", known.join(" ")))
         .run_until(|out| out.contains("CUT"))
         .expect("the kernel runs");
     let report = String::from_utf8(output.read("report").unwrap()).unwrap();
-    for line in ours {
-        let [id, blocks, inodes] = line.split(' ').collect::<Vec<_>>().try_into().unwrap();
-        let found = report
-            .lines()
-            .map(|line| line.split_whitespace().collect::<Vec<_>>())
-            .find(|words| words.first() == Some(&format!("#{id}").as_str()));
-        let words = found.unwrap_or_else(|| panic!("{id} is not in {report}"));
-        assert_eq!((words[2], words[5]), (blocks, inodes), "{words:?}");
-    }
+    assert_eq!(report, ours);
     let device =
         ocfs2_format::device::FileDevice::open(&image, &ocfs2_format::device::FileOptions::default().writable(true));
     let device = std::sync::Arc::new(device.unwrap());
