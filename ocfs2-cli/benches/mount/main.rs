@@ -5,8 +5,8 @@
 //!
 //! `FILES` (20000), `BIG_MIB` (1024) and `RANDOM` (20000 accesses of 4 KiB) change how much is done, `ROUNDS` (5) how often;
 //! of the rounds, in which the file systems take turns, the middle one counts: what it costs to wake a thread changes manyfold
-//! from minute to minute on some machines. Images and directories are in `BENCH_DIR`, else in
-//! memory (`/dev/shm`), where no disk drowns what is measured. What is read is read from a fresh mount.
+//! from minute to minute on some machines. Images and directories are in `BENCH_DIR`, else in memory (`/dev/shm`), where no
+//! disk drowns what is measured. What is read is read from a fresh mount.
 
 mod passthrough;
 
