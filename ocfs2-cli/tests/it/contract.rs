@@ -9,7 +9,7 @@ use std::process::Command;
 
 use ocfs2_testkit::golden;
 
-use crate::run::{PROGRAM, Said, image, image_named, ocfs2};
+use crate::run::{PROGRAM, Said, copy_program, image, image_named, ocfs2};
 
 /// The verbs in the help of the suite.
 fn verbs() -> Vec<String> {
@@ -280,7 +280,7 @@ fn an_unreadable_image_is_refused() {
     if rustix::process::geteuid().is_root() {
         // Root may read everything; nobody may not, but may run a copy of the program.
         let program = dir.path().join("ocfs2");
-        std::fs::copy(PROGRAM, &program).expect("a copy of the program");
+        copy_program(&program);
         command = Command::new(program);
         command.arg("ls").arg(&path).uid(65_534).gid(65_534);
     }

@@ -14,7 +14,7 @@ use ocfs2_testkit::golden::{self, Golden};
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
-use crate::run::{PROGRAM, Said, image, image_named, ocfs2};
+use crate::run::{Said, copy_program, image, image_named, ocfs2};
 
 /// A directory on a disk: the file systems of `/tmp` may not keep extended attributes.
 fn disk_dir() -> TempDir {
@@ -352,7 +352,7 @@ fn nobody_can_copy_an_archive_too() {
     let dir = tempfile::tempdir().expect("a directory");
     fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o777)).expect("permissions");
     let (program, volume) = (dir.path().join("ocfs2"), golden.sparse_file(dir.path()));
-    fs::copy(PROGRAM, &program).expect("a copy of the program");
+    copy_program(&program);
     let mut command = Command::new(&program);
     command
         .arg("cp")

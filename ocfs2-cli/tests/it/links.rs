@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
-use crate::run::{PROGRAM, Said, ocfs2, program};
+use crate::run::{PROGRAM, Said, copy_program, ocfs2, program};
 
 /// The names, and the status of each after a command line that makes no sense.
 const NAMES: &[(&str, i32)] = &[
@@ -88,7 +88,7 @@ fn called_by_a_traditional_name_the_binary_is_that_program() {
     links(&[], dir.path()).ok();
     // A copy under such a name is as good as a link.
     fs::remove_file(dir.path().join("o2info")).expect("the link");
-    fs::copy(PROGRAM, dir.path().join("o2info")).expect("a copy");
+    copy_program(&dir.path().join("o2info"));
     let run = |name: &str, args: &[&str]| program(&dir.path().join(name), args);
     for (name, usage_status) in NAMES {
         let help = run(name, &["--help"]).ok();

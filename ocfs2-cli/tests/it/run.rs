@@ -61,6 +61,15 @@ pub(crate) fn program<I: IntoIterator<Item: AsRef<OsStr>>>(program: &Path, args:
         .into()
 }
 
+/// Puts a copy of the binary at `path`: users can run it who may not enter the folder of this build.
+///
+/// Another program writes it: while a file is open for writing in this process, a child that another test
+/// starts at that moment holds it open too, and a program open for writing cannot be started (ETXTBSY).
+pub(crate) fn copy_program(path: &Path) {
+    let status = Command::new("cp").arg(PROGRAM).arg(path).status().expect("cp starts");
+    assert!(status.success(), "{status}");
+}
+
 impl fmt::Debug for Said {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let shown = &self.stdout[..self.stdout.len().min(400)];

@@ -8,7 +8,7 @@ use ocfs2_testkit::tools::{Tool, ToolOutput};
 use ocfs2_testkit::{require_fuse_for_users, require_root, require_tool};
 
 use crate::mount::{Bed, kill, until};
-use crate::run::PROGRAM;
+use crate::run::copy_program;
 
 /// nobody(8).
 const NOBODY: u32 = 65534;
@@ -27,9 +27,8 @@ impl User {
             return None;
         }
         let setpriv = require_tool("setpriv").filter(|_| require_root())?;
-        // The folder of this build may be closed to others.
         let program = bed.dir().join("ocfs2");
-        fs::copy(PROGRAM, &program).expect("a copy");
+        copy_program(&program);
         for path in [bed.image(), bed.point(), bed.dir().to_owned()] {
             chown(path, Some(NOBODY), Some(NOBODY)).expect("a new owner");
         }
