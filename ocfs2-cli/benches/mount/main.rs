@@ -45,11 +45,13 @@ impl Work {
 }
 
 /// What is measured, in the order in which it is done.
-const MEASURED: [&str; 10] = [
+const MEASURED: [&str; 12] = [
     "write, 1 MiB at a time",
     "read, 1 MiB at a time",
     "random reads of 4 KiB",
     "random writes of 4 KiB",
+    "random reads, 4 at once",
+    "random writes, 4",
     "creates of 1 KiB files",
     "listing and stat",
     "deletes",
@@ -210,23 +212,10 @@ fn measure(contestant: &Contestant, place: &Path, work: &Work) -> Result<Times> 
     let times = [
         timed(&mut || write_big(&big, work))?,
         timed(&mut || read_big(&big, work))?,
-        timed(&mut || {
-            let file = File::open(&big)?;
-            rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::Random)?;
-            let mut block = [0; 4096];
-            for offset in offsets(work) {
-                file.read_exact_at(&mut block, offset)?;
-                black_box(&block);
-            }
-            Ok(())
-        })?,
-        timed(&mut || {
-            let file = File::options().write(true).open(&big)?;
-            for offset in offsets(work) {
-                file.write_all_at(&[7; 4096], offset)?;
-            }
-            Ok(file.sync_all()?)
-        })?,
+        timed(&mut || at_once(1, |worker| read_random(&big, work, worker, 1)))?,
+        timed(&mut || at_once(1, |worker| write_random(&big, work, worker, 1)))?,
+        timed(&mut || at_once(THREADS, |worker| read_random(&big, work, worker, THREADS)))?,
+        timed(&mut || at_once(THREADS, |worker| write_random(&big, work, worker, THREADS)))?,
         timed(&mut || in_dirs(&dir, work, 1, create))?,
         timed(&mut || in_dirs(&dir, work, 1, list))?,
         timed(&mut || in_dirs(&dir, work, 1, delete))?,
@@ -239,17 +228,18 @@ fn measure(contestant: &Contestant, place: &Path, work: &Work) -> Result<Times> 
 
 /// Does something in every directory, in several at once.
 fn in_dirs(dir: &Path, work: &Work, threads: u64, job: fn(&Path, u64) -> std::io::Result<()>) -> Result<()> {
+    at_once(threads, |worker| {
+        (worker..work.dirs())
+            .step_by(threads as usize)
+            .try_for_each(|number| job(&dir.join(format!("d{number:04}")), work.files_of(number)))
+    })
+}
+
+/// Has workers with these numbers work side by side.
+fn at_once(workers: u64, work: impl Fn(u64) -> std::io::Result<()> + Sync) -> Result<()> {
+    let work = &work;
     let done = thread::scope(|scope| {
-        let workers: Vec<_> = (0..threads)
-            .map(|worker| {
-                scope.spawn(move || {
-                    for number in (worker..work.dirs()).step_by(threads as usize) {
-                        job(&dir.join(format!("d{number:04}")), work.files_of(number))?;
-                    }
-                    Ok(())
-                })
-            })
-            .collect();
+        let workers: Vec<_> = (0..workers).map(|worker| scope.spawn(move || work(worker))).collect();
         let panicked = |_| Err(std::io::Error::other("a thread panicked"));
         workers
             .into_iter()
@@ -298,6 +288,27 @@ fn read_big(path: &Path, work: &Work) -> Result<()> {
     Ok(())
 }
 
+/// One worker's part of the random reads.
+fn read_random(path: &Path, work: &Work, worker: u64, workers: u64) -> std::io::Result<()> {
+    let file = File::open(path)?;
+    rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::Random)?;
+    let mut block = [0; 4096];
+    for offset in offsets(work).skip(worker as usize).step_by(workers as usize) {
+        file.read_exact_at(&mut block, offset)?;
+        black_box(&block);
+    }
+    Ok(())
+}
+
+/// One worker's part of the random writes.
+fn write_random(path: &Path, work: &Work, worker: u64, workers: u64) -> std::io::Result<()> {
+    let file = File::options().write(true).open(path)?;
+    for offset in offsets(work).skip(worker as usize).step_by(workers as usize) {
+        file.write_all_at(&[7; 4096], offset)?;
+    }
+    file.sync_all()
+}
+
 /// Where random accesses go: the same places for everybody.
 fn offsets(work: &Work) -> impl Iterator<Item = u64> {
     let blocks = work.big_mib << 8;
@@ -331,6 +342,8 @@ fn report(work: &Work, times: &[Times]) {
     let amounts = [
         work.big_mib,
         work.big_mib,
+        work.random,
+        work.random,
         work.random,
         work.random,
         work.files,

@@ -6,8 +6,8 @@
 //! first, and where nothing comes, looks become rare.
 //!
 //! One thread looks at a time. The kernel wakes any thread that sleeps on the connection when a request comes, needlessly
-//! if somebody looks; so others who have answered meanwhile step aside, until there are more requests than one, or none has
-//! been answered for a moment. Of those aside, one watches for that.
+//! if somebody looks; so others who have answered meanwhile and see no request step aside, until there are more requests than
+//! one, or none has been answered for a moment. Of those aside, one watches for that.
 
 use std::io;
 use std::num::NonZero;
@@ -86,7 +86,10 @@ impl Lookout {
         let Some(fuse) = self.fuse.get() else { return };
         self.answers.fetch_add(1, Ordering::Relaxed);
         if self.is_taken.swap(true, Ordering::Acquire) {
-            self.aside.stay(&self.answers);
+            // What waits although somebody looks is work for two.
+            if !has_request(fuse) {
+                self.aside.stay(&self.answers);
+            }
             return;
         }
         match self.rest.load(Ordering::Relaxed) {
