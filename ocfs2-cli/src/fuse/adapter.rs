@@ -30,7 +30,7 @@ use super::ioctl::Ioctl;
 use super::lookout::{Answering, Lookout};
 
 /// Bytes of the largest read and write: what the kernel takes at most without being told otherwise by its administrator.
-const MAX_TRANSFER: u32 = 1 << 20;
+pub(super) const MAX_TRANSFER: u32 = 1 << 20;
 
 /// Requests in the background (readahead, asynchronous writes) that the kernel lets wait for an answer.
 const MAX_BACKGROUND: u16 = 64;

@@ -101,6 +101,7 @@ pub(crate) fn start(fs: FileSystem, dir: &Path, options: &SessionOptions) -> io:
     // The kernel keeps others out: requests that come from itself have any user.
     let session =
         fuser::Session::from_fd(adapter, fuse, SessionACL::All, config).inspect_err(|_| drop(unmounter.unmount()))?;
+    mount::read_ahead(&dir, adapter::MAX_TRANSFER);
     shared.set_notifier(session.notifier());
     shared.lookout.open(&session)?;
     Ok(Session {

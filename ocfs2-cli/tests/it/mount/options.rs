@@ -1,8 +1,12 @@
 //! `-o`: every option that mount.ocfs2 or the kernel driver knows is taken, or refused with a reason.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::PathBuf;
 use std::process::Command;
+
+use ocfs2_testkit::require_root;
+use rustix::fs::Access;
 
 use crate::mount::{Bed, umount};
 
@@ -163,6 +167,23 @@ fn flags_are_those_of_the_mount_point() {
         assert_eq!(ran.is_ok(), !shown.contains(&"noexec"), "{options}");
         umount([bed.point().as_os_str()]).ok();
     }
+}
+
+#[test]
+fn the_kernel_reads_as_far_ahead_as_a_request_goes_where_root_mounts() {
+    let Some(bed) = Bed::local().filter(|_| require_root()) else {
+        return;
+    };
+    bed.mount(&[]);
+    let device = fs::metadata(bed.point()).expect("mounted").dev();
+    let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
+    let setting = PathBuf::from(format!("/sys/class/bdi/{major}:{minor}/read_ahead_kb"));
+    if rustix::fs::access(&setting, Access::WRITE_OK).is_ok() {
+        assert_eq!(fs::read_to_string(&setting).expect("a setting"), "1024\n");
+    } else {
+        eprintln!("skipped: {} cannot be written", setting.display());
+    }
+    bed.umount();
 }
 
 #[test]
