@@ -1,10 +1,11 @@
 //! What all users of a journal share, under one lock that nobody holds while the device works.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::mem;
 use std::ops::Range;
 use std::time::Instant;
 
+use foldhash::HashMap;
 use ocfs2_format::BlockNo;
 use ocfs2_format::jbd2::Sequence;
 
@@ -72,7 +73,7 @@ impl State {
             space,
             durable: Tid(0),
             checkpointing: None,
-            staged: HashMap::new(),
+            staged: HashMap::default(),
             handles: 0,
             queue: VecDeque::new(),
             aborted: None,

@@ -3,10 +3,10 @@
 //! Every inode number that a reply hands to the kernel counts, until the kernel says how many of them it has forgotten.
 //! Until the last, the inode is in use: it stays, also without a name.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use foldhash::HashMap;
 use fuser::{Errno, INodeNo};
 use ocfs2_format::InodeNo;
 use ocfs2_fs::{FileSystem, Inode, InodeUse};

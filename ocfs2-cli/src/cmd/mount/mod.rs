@@ -7,6 +7,7 @@
 //! detach     the same in the background
 //! farewell   how whoever unmounts learns that the volume is clean
 //! notify     telling systemd
+//! memory     how the heap grows
 //! log        messages of a mount that nobody watches
 //! failure    exit statuses of mount(8)
 //! ```
@@ -17,6 +18,7 @@ mod detach;
 mod failure;
 pub(crate) mod farewell;
 mod log;
+mod memory;
 mod notify;
 mod options;
 mod serve;
@@ -167,6 +169,7 @@ impl Args {
                 Err(exit) => Ok(exit),
             };
         }
+        memory::share_heaps();
         let options = session_options(&job, &wanted)?;
         job.mount()?.serve(&dir, &options, |mounted| match self.foreground {
             true => {

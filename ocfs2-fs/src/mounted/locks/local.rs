@@ -1,10 +1,11 @@
 //! Locks of a volume that only this process has mounted: threads exclude each other, and nobody else exists.
 
+use std::collections::HashSet;
 use std::collections::hash_map::Entry;
-use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
+use foldhash::HashMap;
 use ocfs2_format::LockId;
 
 use super::{Grant, Level, LockError, Locks};
