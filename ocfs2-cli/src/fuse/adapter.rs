@@ -28,6 +28,7 @@ use super::errno::Refused;
 use super::inodes::Inodes;
 use super::ioctl::Ioctl;
 use super::lookout::{Answering, Lookout};
+use super::room::Room;
 
 /// Bytes of the largest read and write: what the kernel takes at most without being told otherwise by its administrator.
 pub(super) const MAX_TRANSFER: u32 = 1 << 20;
@@ -46,6 +47,7 @@ pub(super) struct Shared {
     /// For those whose changes of contents leave set-user-ID and set-group-ID bits alone.
     keeping: FileSystem,
     inodes: Inodes,
+    room: Room,
     notifier: OnceLock<Notifier>,
     pub(super) lookout: Lookout,
     blksize: u32,
@@ -56,9 +58,10 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn new(fs: FileSystem, options: &SessionOptions) -> Shared {
+    pub(super) fn new(fs: FileSystem, options: &SessionOptions, threads: usize) -> Shared {
         Shared {
             inodes: Inodes::new(fs.root()),
+            room: Room::new(threads),
             notifier: OnceLock::new(),
             lookout: Lookout::default(),
             blksize: 1 << fs.geometry().cluster_size_bits,
@@ -109,6 +112,11 @@ impl Shared {
         Ok((self.attr(inode), Generation(inode.generation().0.into())))
     }
 
+    /// Does something that may take room.
+    fn with_room<T>(&self, take: impl FnMut() -> ocfs2_fs::Result<T>) -> ocfs2_fs::Result<T> {
+        self.room.find(&self.fs, &self.inodes, take)
+    }
+
     /// The end of a change of names.
     fn named<T>(&self, done: ocfs2_fs::Result<T>) -> Result<T, Refused> {
         let done = done?;
@@ -130,12 +138,13 @@ impl Shared {
         change: &SetAttributes,
     ) -> Result<Inode, Refused> {
         if let Some(size) = size {
-            self.for_caller(req).set_len(&*self.inodes.used(ino)?, size)?;
+            let file = self.inodes.used(ino)?;
+            self.with_room(|| self.for_caller(req).set_len(&file, size))?;
         }
         let number = self.inodes.number(ino);
         match *change == SetAttributes::default() {
             true => Ok(self.fs.inode(number)?),
-            false => Ok(self.fs.set_attributes(number, change)?),
+            false => Ok(self.with_room(|| self.fs.set_attributes(number, change))?),
         }
     }
 
@@ -158,6 +167,7 @@ impl Shared {
         if truncates {
             self.for_caller(req).set_len(&*self.inodes.used(ino)?, 0)?;
         }
+        self.inodes.opened(ino);
         Ok(how)
     }
 
@@ -278,7 +288,7 @@ impl Adapter {
         &self,
         req: &Request,
         (mode, umask): (u32, u32),
-        make: impl FnOnce(&FileSystem, &NewInode) -> ocfs2_fs::Result<Inode>,
+        make: impl Fn(&FileSystem, &NewInode) -> ocfs2_fs::Result<Inode>,
     ) -> Result<(FileAttr, Generation), Refused> {
         let new = NewInode {
             mode,
@@ -287,7 +297,8 @@ impl Adapter {
             gid: req.gid(),
             time: None,
         };
-        let made = self.shared.named(make(&self.shared.fs, &new))?;
+        let made = self.shared.with_room(|| make(&self.shared.fs, &new));
+        let made = self.shared.named(made)?;
         self.shared.hand_out(&made)
     }
 
@@ -498,19 +509,17 @@ impl Filesystem for Adapter {
             return reply.error(Errno::EINVAL);
         };
         let (from, to) = (self.number(parent), self.number(newparent));
-        let done = self
-            .shared
-            .fs
-            .rename_at(from, name.as_bytes(), to, newname.as_bytes(), mode);
+        let (name, newname) = (name.as_bytes(), newname.as_bytes());
+        let rename = || self.shared.fs.rename_at(from, name, to, newname, mode);
+        let done = self.shared.with_room(rename);
         finish(reply, self.shared.named(done));
     }
 
     fn link(&self, _req: &Request, ino: INodeNo, newparent: INodeNo, newname: &OsStr, reply: ReplyEntry) {
         let _answering = self.answering();
-        let linked = self
-            .shared
-            .fs
-            .link(self.number(ino), self.number(newparent), newname.as_bytes());
+        let (inode, dir) = (self.number(ino), self.number(newparent));
+        let link = || self.shared.fs.link(inode, dir, newname.as_bytes());
+        let linked = self.shared.with_room(link);
         entry(
             reply,
             self.shared.named(linked).and_then(|inode| self.shared.hand_out(&inode)),
@@ -573,10 +582,11 @@ impl Filesystem for Adapter {
                 true => &self.shared.fs,
                 false => &self.shared.keeping,
             };
-            Ok(match appends {
-                true => fs.append(&file, data)?.1,
-                false => fs.write_at(&file, offset, data)?,
-            })
+            let write = || match appends {
+                true => Ok(fs.append(&file, data)?.1),
+                false => fs.write_at(&file, offset, data),
+            };
+            Ok(self.shared.with_room(write)?)
         });
         match written {
             // No more than the request had.
@@ -594,7 +604,7 @@ impl Filesystem for Adapter {
     fn release(
         &self,
         _req: &Request,
-        _ino: INodeNo,
+        ino: INodeNo,
         _fh: FileHandle,
         _flags: OpenFlags,
         _lock_owner: Option<LockOwner>,
@@ -602,6 +612,7 @@ impl Filesystem for Adapter {
         reply: ReplyEmpty,
     ) {
         let _answering = self.answering();
+        self.shared.inodes.released(ino);
         reply.ok();
     }
 
@@ -652,6 +663,7 @@ impl Filesystem for Adapter {
 
     fn statfs(&self, _req: &Request, _ino: INodeNo, reply: ReplyStatfs) {
         let _answering = self.answering();
+        self.shared.room.settle(&self.shared.fs, &self.shared.inodes);
         match self.shared.fs.statfs() {
             Ok(stats) => reply.statfs(
                 stats.blocks,
@@ -692,7 +704,8 @@ impl Filesystem for Adapter {
             true => caller::of(req),
             false => Caller::root(),
         };
-        let done = self.shared.fs.set_xattr_as(number, name, value, mode, &caller);
+        let set = || self.shared.fs.set_xattr_as(number, name, value, mode, &caller);
+        let done = self.shared.with_room(set);
         finish(reply, done.map_err(Refused::from));
     }
 
@@ -736,6 +749,7 @@ impl Filesystem for Adapter {
         match self.make(req, (mode, umask), |fs, new| fs.create_file(dir, name.as_bytes(), new)) {
             Ok((attr, generation)) => {
                 let how = FopenFlags::FOPEN_KEEP_CACHE;
+                self.shared.inodes.opened(attr.ino);
                 reply.created(&FOREVER, &attr, generation, FileHandle(0), how);
             }
             Err(Refused(errno)) => reply.error(errno),
@@ -774,7 +788,8 @@ impl Filesystem for Adapter {
         let done = self.shared.inodes.used(ino).and_then(|file| {
             let mode = AllocateMode::from_flags(mode as u32).ok_or(Errno::EOPNOTSUPP)?;
             let end = offset.checked_add(length).ok_or(Errno::EFBIG)?;
-            Ok(self.shared.for_caller(req).allocate(&file, offset..end, mode)?)
+            let fs = self.shared.for_caller(req);
+            Ok(self.shared.with_room(|| fs.allocate(&file, offset..end, mode))?)
         });
         finish(reply, done);
     }
@@ -805,10 +820,9 @@ impl Filesystem for Adapter {
             let to = self.shared.inodes.used(ino_out)?;
             // The reply counts with 32 bits; whole clusters of them can be shared.
             let len = len.min(1 << 31);
-            Ok(self
-                .shared
-                .for_caller(req)
-                .copy_range(&from, offset_in, &to, offset_out, len)?)
+            let fs = self.shared.for_caller(req);
+            let copy = || fs.copy_range(&from, offset_in, &to, offset_out, len);
+            Ok(self.shared.with_room(copy)?)
         });
         match copied {
             Ok(copied) => reply.written(copied as u32),

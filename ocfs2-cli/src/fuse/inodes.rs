@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use foldhash::HashMap;
 use fuser::{Errno, INodeNo};
-use ocfs2_format::InodeNo;
+use ocfs2_format::{Generation, InodeNo};
 use ocfs2_fs::{FileSystem, Inode, InodeUse};
 
 use super::errno::Refused;
@@ -18,6 +18,8 @@ use super::errno::Refused;
 struct Known {
     used: Arc<InodeUse>,
     lookups: u64,
+    /// How often it is open.
+    opens: u64,
 }
 
 /// Which inodes the kernel knows, and how often it was told.
@@ -78,7 +80,11 @@ impl Inodes {
         }
         // Looks at the inode under its lock, so not with the shard locked.
         let used = Arc::new(fs.use_inode(inode)?);
-        let known = Known { used, lookups: 1 };
+        let known = Known {
+            used,
+            lookups: 1,
+            opens: 0,
+        };
         let spare = match self.shard(number).entry(number) {
             Entry::Vacant(free) => {
                 free.insert(known);
@@ -91,6 +97,29 @@ impl Inodes {
         };
         drop(spare);
         Ok(())
+    }
+
+    /// Counts one reply that opens a file.
+    pub(super) fn opened(&self, node: INodeNo) {
+        let number = self.number(node);
+        if let Some(known) = self.shard(number).get_mut(&number) {
+            known.opens += 1;
+        }
+    }
+
+    /// Takes back what [`opened`](Self::opened) counted.
+    pub(super) fn released(&self, node: INodeNo) {
+        let number = self.number(node);
+        if let Some(known) = self.shard(number).get_mut(&number) {
+            known.opens = known.opens.saturating_sub(1);
+        }
+    }
+
+    /// Of an inode that the kernel knows the generation, and whether it is open.
+    pub(super) fn state(&self, number: InodeNo) -> Option<(Generation, bool)> {
+        let shard = self.shard(number);
+        let known = shard.get(&number)?;
+        Some((known.used.generation(), known.opens > 0))
     }
 
     /// Takes back what an answer counted that did not reach the kernel, or what the kernel has forgotten. With the last,

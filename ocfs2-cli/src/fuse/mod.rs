@@ -8,6 +8,7 @@
 //! attr      attributes and times, from the library's form to the protocol's and back
 //! ioctl     what can be asked of an open file beyond that
 //! caller    who asks
+//! room      waiting for room that is about to be there
 //! lookout   looking for the next request before going to sleep
 //! errno     the one table of error numbers
 //! ```
@@ -30,6 +31,7 @@ mod inodes;
 mod ioctl;
 mod lookout;
 mod mount;
+mod room;
 
 use std::io;
 use std::num::NonZero;
@@ -88,10 +90,11 @@ pub(crate) struct Session {
 /// in this process until the last clone of `fs` unmounts it.
 pub(crate) fn start(fs: FileSystem, dir: &Path, options: &SessionOptions) -> io::Result<Session> {
     let dir = dir.canonicalize()?;
-    let shared = Arc::new(Shared::new(fs, options));
+    let threads = options.threads.unwrap_or_else(default_threads).max(1);
+    let shared = Arc::new(Shared::new(fs, options, threads));
     let adapter = Adapter::new(shared.clone());
     let mut config = fuser::Config::default();
-    config.n_threads = Some(options.threads.unwrap_or_else(default_threads).max(1));
+    config.n_threads = Some(threads);
     config.clone_fd = true;
     let unmounter = Unmounter { dir: dir.clone() };
     let fuse = match mount::as_root(&dir, options)? {

@@ -86,6 +86,12 @@ impl FileSystem {
         }
         Ok(used)
     }
+
+    /// Inodes that have lost their last name and are not deleted yet: somebody uses them, or is just deleting them. What
+    /// they hold is free afterwards.
+    pub fn nameless(&self) -> Vec<InodeNo> {
+        self.core.nameless.set().iter().copied().collect()
+    }
 }
 
 /// Inodes that have lost their last name and may still be in use: whoever ends a use of one of them tries to delete it.

@@ -227,6 +227,35 @@ fn a_full_volume_says_so_and_has_room_again() {
 }
 
 #[test]
+fn the_room_of_a_file_is_there_as_soon_as_it_is_closed_and_removed() {
+    let Some(bed) = Bed::new() else { return };
+    // Nobody has it open, and it has no name: it is waited for once, and then no more.
+    fs::create_dir(bed.path("dir")).unwrap();
+    let dir = File::open(bed.path("dir")).unwrap();
+    fs::remove_dir(bed.path("dir")).unwrap();
+    let free = || rustix::fs::statvfs(bed.path("")).unwrap().f_bavail;
+    let whole = free();
+    let most = whole / 4 * 3 * rustix::fs::statvfs(bed.path("")).unwrap().f_frsize;
+    let path = bed.path("file");
+    for turn in 0..40 {
+        let file = File::create(&path).unwrap();
+        fallocate(&file, FallocateFlags::empty(), 0, most).unwrap_or_else(|error| panic!("{turn}: {error}"));
+        if turn % 2 == 0 {
+            drop(file);
+            fs::remove_file(&path).unwrap();
+        } else {
+            fs::remove_file(&path).unwrap();
+            drop(file);
+        }
+        if turn % 4 == 0 {
+            assert!(free() > whole / 10 * 9, "{turn}: {} of {whole}", free());
+        }
+    }
+    drop(dir);
+    bed.end();
+}
+
+#[test]
 fn what_was_synced_survives_the_death_of_the_server() {
     let Some(mut bed) = Bed::new() else { return };
     let bytes = pattern(9, 300_000);
