@@ -77,7 +77,7 @@ impl Args {
             return Err(usage_error("-r: unmount, and mount again with -r"));
         }
         let mount = self.find()?;
-        let waiting = Waiting::begin(&mount.device, mount.owner());
+        let waiting = Waiting::begin(&mount);
         take_away(&mount, self.lazy)?;
         // Lazily unmounted, it may be in use for as long as somebody likes.
         let clean = match waiting.filter(|_| !self.no_wait && !self.lazy) {

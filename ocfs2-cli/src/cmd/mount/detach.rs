@@ -16,7 +16,6 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use super::failure::Failure;
 use super::serve::Mounted;
 use crate::exit::Exit;
-use crate::ui::Ui;
 
 /// Set for the process in the background.
 const MARK: &str = "OCFS2_MOUNT_IN_BACKGROUND";
@@ -71,18 +70,18 @@ pub(crate) fn start() -> anyhow::Result<Result<Mounted, Exit>> {
 ///
 /// # Errors
 /// Those of the system.
-pub(crate) fn ready(mounted: &Mounted, ui: &mut Ui) -> anyhow::Result<()> {
+pub(crate) fn ready(mounted: &Mounted) -> anyhow::Result<()> {
     // Fails for the leader of a group, who has no terminal to lose then either.
     let _ = rustix::process::setsid();
     rustix::process::chdir("/")?;
     let null = File::options().read(true).write(true).open("/dev/null")?;
     super::log::detach();
+    let mut waiting = File::from(rustix::stdio::stdout().try_clone_to_owned()?);
     rustix::stdio::dup2_stdin(&null)?;
-    rustix::stdio::dup2_stderr(&null)?;
-    serde_json::to_writer(&mut *ui, mounted)?;
-    writeln!(ui)?;
-    // Fails when nobody waits any more: whoever started this was interrupted, and the mount with it.
-    ui.flush()?;
     rustix::stdio::dup2_stdout(&null)?;
-    Ok(())
+    rustix::stdio::dup2_stderr(&null)?;
+    let mut line = serde_json::to_vec(mounted)?;
+    line.push(b'\n');
+    // Fails when nobody waits any more: whoever started this was interrupted, and the mount with it.
+    Ok(waiting.write_all(&line)?)
 }

@@ -1,17 +1,20 @@
 //! How `ocfs2 umount` learns that a volume is clean.
 //!
 //! umount(2) returns when nobody can see the directory any more; the program behind it still has to bring the volume into
-//! order. So that program has a socket whose name follows from the device number of the mount, which the mount table shows.
-//! Whoever unmounts connects first, and reads to the end after: the system lets them queue up without anybody accepting
+//! order. So that program has a socket whose name follows from what the mount table shows: the device number of the mount and
+//! its source, as the number alone is soon that of another mount, while the volume of the first is still being written. Whoever unmounts connects first, and reads to the end after: the system lets them queue up without anybody accepting
 //! them. At its end the program tells them all how it went; the connections close when it is gone, and a program that
 //! crashed says nothing.
 
 use std::io::{self, Read, Write};
 use std::os::linux::net::SocketAddrExt;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
+
+use crate::mounts::Mount;
 
 /// What is said when all went well.
 const CLEAN: &str = "clean\n";
@@ -30,38 +33,15 @@ struct Open {
 }
 
 impl Farewell {
-    /// Lets those queue up who want to know when the mount with this device number has ended.
+    /// Lets those queue up who want to know when a mount has ended.
     ///
     /// # Errors
     /// The system's.
-    pub(crate) fn of_mount(device: &str) -> io::Result<Self> {
-        let farewell = Self::default();
-        let address = address(device)?;
-        match UnixListener::bind_addr(&address) {
-            Ok(listener) => farewell.listen(listener),
-            // The number was that of a mount which is just ending.
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-                let farewell = farewell.clone();
-                thread::Builder::new()
-                    .name("farewell".to_owned())
-                    .spawn(move || farewell.try_until_free(&address))?;
-            }
-            Err(error) => return Err(error),
-        }
-        Ok(farewell)
-    }
-
-    fn try_until_free(&self, address: &SocketAddr) {
-        for _ in 0..1000 {
-            match UnixListener::bind_addr(address) {
-                Ok(listener) => return self.listen(listener),
-                Err(_) => thread::sleep(Duration::from_millis(20)),
-            }
-        }
-    }
-
-    fn listen(&self, listener: UnixListener) {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner).listener = Some(listener);
+    pub(crate) fn of_mount(mount: &Mount) -> io::Result<Self> {
+        let listener = Some(bind(&address(mount)?)?);
+        let told = Vec::new();
+        let open = Arc::new(Mutex::new(Open { listener, told }));
+        Ok(Self { open })
     }
 
     /// Tells everybody that all went well, or what did not.
@@ -90,12 +70,12 @@ pub(crate) struct Waiting {
 }
 
 impl Waiting {
-    /// Gets in touch with the program behind the mount with this device number, which `owner` or root must have started.
-    /// `None` when there is none.
-    pub(crate) fn begin(device: &str, owner: Option<u32>) -> Option<Self> {
-        let stream = UnixStream::connect_addr(&address(device).ok()?).ok()?;
+    /// Gets in touch with the program behind a mount, which the mount's owner or root must have started. `None` when there
+    /// is none.
+    pub(crate) fn begin(mount: &Mount) -> Option<Self> {
+        let stream = UnixStream::connect_addr(&address(mount).ok()?).ok()?;
         let server = rustix::net::sockopt::socket_peercred(&stream).ok()?;
-        let trusted = server.uid.is_root() || Some(server.uid.as_raw()) == owner;
+        let trusted = server.uid.is_root() || Some(server.uid.as_raw()) == mount.owner();
         trusted.then_some(Self { stream })
     }
 
@@ -116,22 +96,48 @@ impl Waiting {
     }
 }
 
-/// The name that a mount's program listens at. It is in no directory: nothing of it is left behind by a crash.
-fn address(device: &str) -> io::Result<SocketAddr> {
-    SocketAddr::from_abstract_name(format!("ocfs2-mount/{device}"))
+/// Listens at an address, for which another mount of the same source may have to end first: that has let go of the source
+/// before, and leaves in a moment.
+fn bind(address: &SocketAddr) -> io::Result<UnixListener> {
+    const TRIES: u32 = 1000;
+    const PAUSE: Duration = Duration::from_millis(10);
+    for _ in 0..TRIES {
+        match UnixListener::bind_addr(address) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => thread::sleep(PAUSE),
+            bound => return bound,
+        }
+    }
+    UnixListener::bind_addr(address)
+}
+
+/// The name that a mount's program listens at. It is in no directory: nothing of it is left behind by a crash. Sources can
+/// be longer than names.
+fn address(mount: &Mount) -> io::Result<SocketAddr> {
+    let source = crc32c::crc32c(mount.source.as_os_str().as_bytes());
+    SocketAddr::from_abstract_name(format!("ocfs2-mount/{}/{source:08x}", mount.device))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn connect(device: &str) -> Waiting {
-        Waiting::begin(device, Some(rustix::process::getuid().as_raw())).expect("somebody listens")
+    fn mount(source: &str) -> Mount {
+        Mount {
+            device: format!("test:{}", std::process::id()),
+            point: "/point".into(),
+            kind: crate::mounts::OUR_TYPE.to_owned(),
+            source: source.into(),
+            options: [String::new(), format!("user_id={}", rustix::process::getuid().as_raw())],
+        }
+    }
+
+    fn connect(mount: &Mount) -> Waiting {
+        Waiting::begin(mount).expect("somebody listens")
     }
 
     #[test]
     fn who_waits_learns_how_it_ended() {
-        let number = format!("test:{}", std::process::id());
+        let number = mount("image");
         let farewell = Farewell::of_mount(&number).unwrap();
         let (one, other) = (connect(&number), connect(&number));
         farewell.say(None);
@@ -150,6 +156,36 @@ mod tests {
 
     #[test]
     fn nobody_waits_for_a_mount_that_is_not_there() {
-        assert!(Waiting::begin("test:none", Some(0)).is_none());
+        assert!(Waiting::begin(&mount("none")).is_none());
+    }
+
+    #[test]
+    fn a_mount_that_is_ending_does_not_speak_for_the_next_one_with_its_number() {
+        let (ending, next) = (mount("ending"), mount("next"));
+        let first = Farewell::of_mount(&ending).unwrap();
+        let second = Farewell::of_mount(&next).unwrap();
+        let waiting = connect(&next);
+        first.say(Some(&anyhow::anyhow!("not asked")));
+        second.say(None);
+        drop(second);
+        assert_eq!(waiting.end(), Ok(()));
+    }
+
+    #[test]
+    fn the_next_mount_of_a_source_waits_until_the_last_has_spoken() {
+        let mount = mount("again");
+        let first = Farewell::of_mount(&mount).unwrap();
+        let waiting = connect(&mount);
+        let second = thread::scope(|scope| {
+            let second = scope.spawn(|| Farewell::of_mount(&mount).unwrap());
+            first.say(None);
+            drop(first);
+            second.join().unwrap()
+        });
+        assert_eq!(waiting.end(), Ok(()));
+        let waiting = connect(&mount);
+        second.say(None);
+        drop(second);
+        assert_eq!(waiting.end(), Ok(()));
     }
 }

@@ -180,7 +180,7 @@ impl Args {
                 }
                 Ok(ui.flush()?)
             }
-            false => detach::ready(mounted, ui),
+            false => detach::ready(mounted),
         })
     }
 

@@ -181,7 +181,7 @@ impl Volume {
         detach_on_panic(dir);
         let mount = mounts::mount_at(dir).unwrap_or_default();
         let farewell = match &mount {
-            Some(mount) => Farewell::of_mount(&mount.device).unwrap_or_default(),
+            Some(mount) => Farewell::of_mount(mount).unwrap_or_default(),
             None => Farewell::default(),
         };
         let mounted = self.describe(dir, options, mount);
