@@ -87,28 +87,32 @@ impl Room {
 
     /// Waits until files that may have been closed are deleted if they have no name.
     pub(super) fn settle(&self, fs: &FileSystem, inodes: &Inodes) {
-        let nameless = || {
-            fs.nameless().into_iter().map(|inode| {
-                let state = inodes.state(inode);
-                Nameless { inode, state }
-            })
-        };
         let start = Instant::now();
-        let is_due = || {
-            let passed = start.elapsed();
-            nameless().any(|one| passed < one.patience() && !self.lasting().contains(&one))
-        };
-        if !is_due() {
-            return;
-        }
         if self.waiting.fetch_add(1, Ordering::Relaxed) < self.most {
-            while is_due() {
+            while self.is_due(fs, inodes, start.elapsed()) {
                 thread::sleep(STEP);
             }
-            let lasting = nameless().collect();
-            *self.lasting() = lasting;
         }
         self.waiting.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Whether to wait any longer. Notes what was waited for in vain.
+    fn is_due(&self, fs: &FileSystem, inodes: &Inodes, waited: Duration) -> bool {
+        let nameless: HashSet<_> = fs
+            .nameless()
+            .into_iter()
+            .map(|inode| Nameless {
+                inode,
+                state: inodes.state(inode),
+            })
+            .collect();
+        let mut lasting = self.lasting();
+        let is_due = |one: &Nameless| waited < one.patience() && !lasting.contains(one);
+        if nameless.iter().any(is_due) {
+            return true;
+        }
+        *lasting = nameless;
+        false
     }
 
     fn lasting(&self) -> MutexGuard<'_, HashSet<Nameless>> {
