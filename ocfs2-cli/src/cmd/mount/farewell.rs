@@ -1,8 +1,9 @@
 //! How `ocfs2 umount` learns that a volume is clean.
 //!
 //! umount(2) returns when nobody can see the directory any more; the program behind it still has to bring the volume into
-//! order. So that program has a socket whose name follows from what the mount table shows: the device number of the mount and
-//! its source, as the number alone is soon that of another mount, while the volume of the first is still being written. Whoever unmounts connects first, and reads to the end after: the system lets them queue up without anybody accepting
+//! order. So that program has a socket whose name follows from what the mount table shows: the device number of the mount
+//! and its source, as the number alone is soon that of another mount, while the volume of the first is still being written.
+//! Whoever unmounts connects first, and reads to the end after: the system lets them queue up without anybody accepting
 //! them. At its end the program tells them all how it went; the connections close when it is gone, and a program that
 //! crashed says nothing.
 
