@@ -9,15 +9,12 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
 use rustix::io::{Errno, FdFlags};
 use rustix::mount::{MountFlags, UnmountFlags};
 use rustix::net::{self, AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SocketFlags, SocketType};
 
 use super::SessionOptions;
-
-/// What `/proc/mounts` says the file system is.
-const TYPE: &str = "fuse.ocfs2";
+use crate::mounts;
 
 /// Mounts a directory. Returns the connection; `None` if the caller may not mount.
 ///
@@ -44,7 +41,7 @@ pub(super) fn as_root(dir: &Path, options: &SessionOptions) -> io::Result<Option
     flags.set(MountFlags::SYNCHRONOUS, options.sync);
     flags.set(MountFlags::DIRSYNC, options.dirsync);
     let data = CString::new(data)?;
-    match rustix::mount::mount(&*options.source, dir, TYPE, flags, &*data) {
+    match rustix::mount::mount(&*options.source, dir, mounts::OUR_TYPE, flags, &*data) {
         Ok(()) => Ok(Some(fuse.into())),
         // Root in a container, say.
         Err(Errno::PERM) => Ok(None),
@@ -55,15 +52,10 @@ pub(super) fn as_root(dir: &Path, options: &SessionOptions) -> io::Result<Option
 /// Lets the kernel read further ahead in files than its default of 128 KiB, if the caller may change that: a request for each
 /// piece as large as that costs a quarter of the speed (`benches/mount`). FUSE can only ask for less.
 pub(super) fn read_ahead(dir: &Path, bytes: u32) {
-    // The connection answers nothing yet, and nothing is asked for this.
-    let found = statx(CWD, dir, AtFlags::STATX_DONT_SYNC, StatxFlags::empty());
-    if let Ok(found) = found {
-        let device = format!(
-            "/sys/class/bdi/{}:{}/read_ahead_kb",
-            found.stx_dev_major, found.stx_dev_minor
-        );
+    if let Ok(Some(mount)) = mounts::mount_at(dir) {
+        let setting = format!("/sys/class/bdi/{}/read_ahead_kb", mount.device);
         // Users may not, nor root where this part of sysfs is read-only: then it stays as it is.
-        let _ = fs::write(device, (bytes >> 10).to_string());
+        let _ = fs::write(setting, (bytes >> 10).to_string());
     }
 }
 
