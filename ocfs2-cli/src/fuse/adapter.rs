@@ -5,272 +5,30 @@ use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use fuser::{
     BsdFileFlags, CopyFileRangeFlags, Errno, FileAttr, FileHandle, Filesystem, FopenFlags, Generation, INodeNo,
-    InitFlags, IoctlFlags, KernelConfig, LockOwner, Notifier, OpenAccMode, OpenFlags, RenameFlags, ReplyAttr,
-    ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyLseek,
-    ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
+    InitFlags, IoctlFlags, KernelConfig, LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData,
+    ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyLseek, ReplyOpen, ReplyStatfs,
+    ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
 };
-use log::{debug, warn};
-use ocfs2_format::{FileKind, InodeAttr, InodeNo};
-use ocfs2_fs::{
-    AllocateMode, Caller, DeviceNumber, DirEntry, DirPage, FileSystem, Inode, NewInode, RenameMode, SetAttributes,
-    XattrMode,
-};
+use log::debug;
+use ocfs2_format::{FileKind, InodeNo};
+use ocfs2_fs::{AllocateMode, Caller, DeviceNumber, FileSystem, Inode, NewInode, RenameMode, SetAttributes, XattrMode};
 
-use super::SessionOptions;
 use super::attr::{self, FOREVER};
 use super::caller;
 use super::errno::Refused;
-use super::inodes::Inodes;
-use super::ioctl::Ioctl;
-use super::lookout::{Answering, Lookout};
-use super::room::Room;
+use super::lookout::Answering;
+use super::shared::{O_APPEND, Shared};
 
 /// Bytes of the largest read and write: what the kernel takes at most without being told otherwise by its administrator.
 pub(super) const MAX_TRANSFER: u32 = 1 << 20;
 
 /// Requests in the background (readahead, asynchronous writes) that the kernel lets wait for an answer.
 const MAX_BACKGROUND: u16 = 64;
-
-/// Flags of open(2).
-const O_APPEND: i32 = 0o2000;
-const O_TRUNC: i32 = 0o1000;
-
-/// What requests work with, and what is to be ended after the last of them.
-#[derive(Debug)]
-pub(super) struct Shared {
-    fs: FileSystem,
-    /// For those whose changes of contents leave set-user-ID and set-group-ID bits alone.
-    keeping: FileSystem,
-    inodes: Inodes,
-    room: Room,
-    notifier: OnceLock<Notifier>,
-    pub(super) lookout: Lookout,
-    blksize: u32,
-    acl: bool,
-    writeback: bool,
-    /// Names are durable before the kernel hears of them. What is written it syncs by itself.
-    syncs_names: bool,
-}
-
-impl Shared {
-    pub(super) fn new(fs: FileSystem, options: &SessionOptions, threads: usize) -> Shared {
-        Shared {
-            inodes: Inodes::new(fs.root()),
-            room: Room::new(threads),
-            notifier: OnceLock::new(),
-            lookout: Lookout::default(),
-            blksize: 1 << fs.geometry().cluster_size_bits,
-            acl: options.acl,
-            writeback: options.writeback && !options.read_only,
-            syncs_names: options.sync || options.dirsync,
-            keeping: fs.keeping_privileges(),
-            fs,
-        }
-    }
-
-    /// For what changes without the kernel's knowing.
-    pub(super) fn set_notifier(&self, notifier: Notifier) {
-        // Set once; a second one would be the same.
-        let _ = self.notifier.set(notifier);
-    }
-
-    /// Ends all uses of inodes, then the mount.
-    ///
-    /// # Errors
-    /// Those of [`FileSystem::unmount`].
-    pub(super) fn end(&self) -> ocfs2_fs::Result<()> {
-        self.inodes.forget_all();
-        self.fs.clone().unmount()
-    }
-
-    /// The file system for changes of contents by the caller of a request. Whether it may set set-user-ID bits is told
-    /// with writes only; elsewhere root is taken for whoever may.
-    fn for_caller(&self, req: &Request) -> &FileSystem {
-        match req.uid() {
-            0 => &self.keeping,
-            _ => &self.fs,
-        }
-    }
-
-    /// Attributes as the kernel gets them. The root directory's number is the one that the volume gives it.
-    fn attr(&self, inode: &Inode) -> FileAttr {
-        attr::of_inode(inode, self.blksize)
-    }
-
-    /// Attributes for a reply that tells the kernel of an inode.
-    fn hand_out(&self, inode: &Inode) -> Result<(FileAttr, Generation), Refused> {
-        if inode.number() == self.fs.root() {
-            warn!("a name leads to the root directory");
-            return Err(Errno::EIO.into());
-        }
-        self.inodes.hand_out(&self.fs, inode)?;
-        Ok((self.attr(inode), Generation(inode.generation().0.into())))
-    }
-
-    /// Does something that may take room.
-    fn with_room<T>(&self, take: impl FnMut() -> ocfs2_fs::Result<T>) -> ocfs2_fs::Result<T> {
-        self.room.find(&self.fs, &self.inodes, take)
-    }
-
-    /// The end of a change of names.
-    fn named<T>(&self, done: ocfs2_fs::Result<T>) -> Result<T, Refused> {
-        let done = done?;
-        if self.syncs_names {
-            self.fs.sync()?;
-        }
-        Ok(done)
-    }
-
-    fn lookup(&self, parent: INodeNo, name: &OsStr) -> Result<Option<Inode>, Refused> {
-        Ok(self.fs.lookup(self.inodes.number(parent), name.as_bytes())?)
-    }
-
-    fn set_attributes(
-        &self,
-        req: &Request,
-        ino: INodeNo,
-        size: Option<u64>,
-        change: &SetAttributes,
-    ) -> Result<Inode, Refused> {
-        if let Some(size) = size {
-            let file = self.inodes.used(ino)?;
-            self.with_room(|| self.for_caller(req).set_len(&file, size))?;
-        }
-        let number = self.inodes.number(ino);
-        match *change == SetAttributes::default() {
-            true => Ok(self.fs.inode(number)?),
-            false => Ok(self.with_room(|| self.fs.set_attributes(number, change))?),
-        }
-    }
-
-    /// What opening a file takes. The kernel has checked permissions; flags of chattr(1) it does not know.
-    fn open(&self, req: &Request, ino: INodeNo, flags: OpenFlags) -> Result<FopenFlags, Refused> {
-        let mut how = FopenFlags::FOPEN_KEEP_CACHE;
-        let writes = flags.acc_mode() != OpenAccMode::O_RDONLY;
-        let truncates = flags.0 & O_TRUNC != 0;
-        if writes || truncates {
-            let attr = self.fs.inode(self.inodes.number(ino))?.attr();
-            let appends = flags.0 & O_APPEND != 0 && !truncates;
-            if attr.contains(InodeAttr::IMMUTABLE) || attr.contains(InodeAttr::APPEND) && !appends {
-                return Err(Errno::EPERM.into());
-            }
-            if attr.contains(InodeAttr::APPEND) {
-                // Writes have to come one by one, and say that they append.
-                how = FopenFlags::FOPEN_DIRECT_IO;
-            }
-        }
-        if truncates {
-            self.for_caller(req).set_len(&*self.inodes.used(ino)?, 0)?;
-        }
-        self.inodes.opened(ino);
-        Ok(how)
-    }
-
-    /// Hands the entries of a directory from a position on to `put`, until it says that there is no room for more.
-    fn read_dir(
-        &self,
-        ino: INodeNo,
-        mut position: u64,
-        mut put: impl FnMut(&DirEntry) -> Result<bool, Refused>,
-    ) -> Result<(), Refused> {
-        let dir = self.inodes.number(ino);
-        let mut is_first = true;
-        loop {
-            let DirPage { entries, next } = match self.fs.read_dir_at(dir, position) {
-                // The entries that are there reach the program; the error does with its next call.
-                Err(_) if !is_first => return Ok(()),
-                page => page?,
-            };
-            for entry in &entries {
-                match put(entry) {
-                    Ok(true) => {}
-                    Ok(false) => return Ok(()),
-                    Err(_) if !is_first => return Ok(()),
-                    Err(refused) => return Err(refused),
-                }
-                is_first = false;
-            }
-            match next {
-                Some(next) => position = next,
-                None => return Ok(()),
-            }
-        }
-    }
-
-    /// The type of an entry, as the directory has it or else the inode.
-    fn entry_kind(&self, entry: &DirEntry) -> Result<FileKind, Refused> {
-        match entry.kind() {
-            Some(kind) => Ok(kind),
-            None => Ok(self.fs.inode(entry.inode())?.kind()),
-        }
-    }
-
-    /// Adds an entry with its attributes. `false` if there is no room for it.
-    fn put_plus(&self, reply: &mut ReplyDirectoryPlus, entry: &DirEntry) -> Result<bool, Refused> {
-        let name = OsStr::from_bytes(entry.name());
-        let (attr, generation) = if entry.is_dot() {
-            // These do not count as handed out. The kernel takes number and type from them, and nothing else.
-            let attr = FileAttr {
-                ino: INodeNo(entry.inode().0),
-                kind: fuser::FileType::Directory,
-                ..attr::absent()
-            };
-            (attr, Generation(0))
-        } else {
-            match self
-                .fs
-                .inode(entry.inode())
-                .map_err(Refused::from)
-                .and_then(|inode| self.hand_out(&inode))
-            {
-                Ok(known) => known,
-                // Removed since, or damaged: the name is shown, and whoever wants more than that asks again.
-                Err(_) => {
-                    let kind = entry.kind().map_or(fuser::FileType::RegularFile, attr::file_type);
-                    let attr = FileAttr { kind, ..attr::absent() };
-                    (attr, Generation(0))
-                }
-            }
-        };
-        let is_full = reply.add(attr.ino, entry.next_position(), name, &FOREVER, &attr, generation);
-        if is_full && !entry.is_dot() && attr.ino != INodeNo(0) {
-            self.inodes.forget(attr.ino, 1);
-        }
-        Ok(!is_full)
-    }
-
-    fn ioctl(&self, uid: u32, ino: INodeNo, command: u32, argument: &[u8]) -> Result<Vec<u8>, Refused> {
-        let ioctl = Ioctl::parse(command, argument)?;
-        if matches!(ioctl, Ioctl::Trim { .. }) && uid != 0 {
-            return Err(Errno::EPERM.into());
-        }
-        let answer = ioctl.run(&self.fs, self.inodes.number(ino))?;
-        if let (Ioctl::SetFlags(_), Some(notifier)) = (ioctl, self.notifier.get()) {
-            // The kernel does not know that this changes ctime. It may have forgotten the inode.
-            let _ = notifier.inval_inode(ino, -1, 0);
-        }
-        Ok(answer)
-    }
-
-    fn seek(&self, ino: INodeNo, offset: i64, whence: i32) -> Result<i64, Refused> {
-        const SEEK_DATA: i32 = 3;
-        const SEEK_HOLE: i32 = 4;
-        let file = self.inodes.used(ino)?;
-        let from = u64::try_from(offset).map_err(|_| Errno::ENXIO)?;
-        let found = match whence {
-            SEEK_DATA => self.fs.seek_data(&file, from)?,
-            SEEK_HOLE => self.fs.seek_hole(&file, from)?,
-            _ => return Err(Errno::EINVAL.into()),
-        };
-        // Files are shorter than 2^63 bytes.
-        Ok(found.ok_or(Errno::ENXIO)? as i64)
-    }
-}
 
 /// The file system as fuser wants it.
 #[derive(Debug)]

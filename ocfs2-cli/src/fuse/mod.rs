@@ -4,6 +4,7 @@
 //! mod       starting, serving and ending a session
 //! mount     mount(2) and umount(2), or fusermount3 for those who may not
 //! adapter   a method for each request of the kernel: unpack, call the file system, reply
+//! shared    what all of them work with, and what takes more than one call
 //! inodes    which inodes the kernel knows, and how often it asked for them
 //! attr      attributes and times, from the library's form to the protocol's and back
 //! ioctl     what can be asked of an open file beyond that
@@ -32,6 +33,7 @@ mod ioctl;
 mod lookout;
 mod mount;
 mod room;
+mod shared;
 
 use std::io;
 use std::num::NonZero;
@@ -42,7 +44,8 @@ use std::thread::available_parallelism;
 use fuser::SessionACL;
 use ocfs2_fs::FileSystem;
 
-use adapter::{Adapter, Shared};
+use adapter::Adapter;
+use shared::Shared;
 
 /// How the volume appears as a directory.
 #[derive(Clone, Debug)]
