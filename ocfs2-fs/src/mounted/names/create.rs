@@ -3,8 +3,7 @@
 use ocfs2_format::device::Durability;
 use ocfs2_format::{BlockNo, Dinode, ExtentFlags, ExtentRec, FileKind, InodeAttr, InodeFlags, InodeNo, Signature};
 
-use super::{Budget, NewInode, add_links, changed, check_name, check_subdirs, forbid, is_dot, lock_dir, named};
-use crate::dir;
+use super::{Budget, NewInode, add_links, begin_naming, changed, check_subdirs, forbid, lock_dir_without, named};
 use crate::error::{Error, Result};
 use crate::file::write_bytes;
 use crate::inode::{DeviceNumber, Inode, Timestamp};
@@ -93,16 +92,9 @@ impl FileSystem {
 
     fn make(&self, dir: InodeNo, name: &[u8], kind: FileKind, body: Body<'_>, new: &NewInode) -> Result<Inode> {
         let core = &*self.core;
-        check_name(name)?;
-        core.begin_change()?;
-        if is_dot(name) {
-            return Err(Error::Exists(named(name)));
-        }
+        begin_naming(core, name)?;
         let mut locks = LockSet::new(core);
-        let parent = lock_dir(&mut locks, dir)?;
-        if dir::lookup(core, &parent, name)?.is_some() {
-            return Err(Error::Exists(named(name)));
-        }
+        let parent = lock_dir_without(&mut locks, dir, name)?;
         if kind == FileKind::Directory {
             check_subdirs(core, &parent)?;
         }
@@ -156,16 +148,9 @@ impl FileSystem {
     /// append-only, [`Error::NotFound`] for one that has no name any more, [`Error::TooManyLinks`].
     pub fn link(&self, inode: InodeNo, dir: InodeNo, name: &[u8]) -> Result<Inode> {
         let core = &*self.core;
-        check_name(name)?;
-        core.begin_change()?;
-        if is_dot(name) {
-            return Err(Error::Exists(named(name)));
-        }
+        begin_naming(core, name)?;
         let mut locks = LockSet::new(core);
-        let parent = lock_dir(&mut locks, dir)?;
-        if dir::lookup(core, &parent, name)?.is_some() {
-            return Err(Error::Exists(named(name)));
-        }
+        let parent = lock_dir_without(&mut locks, dir, name)?;
         let why = "directories have one name";
         if inode == dir {
             return Err(Error::NotPermitted { inode, why });

@@ -25,7 +25,7 @@ use std::path::PathBuf;
 use ocfs2_format::{DirEntryHeader, InodeAttr, InodeFlags, InodeNo};
 
 use super::{Core, Level, LockSet, Need, Txn, dirs};
-use crate::dir::require_dir;
+use crate::dir::{self, require_dir};
 use crate::error::{Error, Result};
 use crate::inode::{Inode, Timestamp};
 use crate::meta::Blocks;
@@ -139,6 +139,25 @@ fn lock_dir(locks: &mut LockSet<'_>, dir: InodeNo) -> Result<Inode> {
         return Err(Error::NotPermitted { inode: dir, why });
     }
     Ok(inode)
+}
+
+/// Begins a change that gives a name to something: the name is one that can be given.
+fn begin_naming(core: &Core, name: &[u8]) -> Result<()> {
+    check_name(name)?;
+    core.begin_change()?;
+    match is_dot(name) {
+        true => Err(Error::Exists(named(name))),
+        false => Ok(()),
+    }
+}
+
+/// Locks a directory to add a name that it does not have.
+fn lock_dir_without(locks: &mut LockSet<'_>, dir: InodeNo, name: &[u8]) -> Result<Inode> {
+    let parent = lock_dir(locks, dir)?;
+    match dir::lookup(locks.core(), &parent, name)? {
+        Some(_) => Err(Error::Exists(named(name))),
+        None => Ok(parent),
+    }
 }
 
 /// Fails when an inode has one of these attributes.

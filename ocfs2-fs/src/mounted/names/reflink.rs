@@ -8,8 +8,7 @@
 use ocfs2_format::{FileKind, InodeAttr, InodeFlags, InodeNo};
 
 use super::create::make_nameless;
-use super::{Budget, NewInode, check_name, forbid, is_dot, lock_dir, named};
-use crate::dir;
+use super::{Budget, NewInode, begin_naming, forbid, lock_dir_without};
 use crate::error::{Error, Result};
 use crate::inode::Inode;
 use crate::mounted::{FileSystem, Level, LockSet, attrs, data, dirs, inodes, orphans, refcount};
@@ -32,20 +31,13 @@ impl FileSystem {
         preserve: bool,
     ) -> Result<Inode> {
         let core = &*self.core;
-        check_name(name)?;
-        core.begin_change()?;
-        if is_dot(name) {
-            return Err(Error::Exists(named(name)));
-        }
+        begin_naming(core, name)?;
         let original = self.inode(source)?;
         data::require_regular(&original)?;
         forbid(&original, InodeAttr::IMMUTABLE | InodeAttr::APPEND)?;
 
         let mut locks = LockSet::new(core);
-        let parent = lock_dir(&mut locks, dir)?;
-        if dir::lookup(core, &parent, name)?.is_some() {
-            return Err(Error::Exists(named(name)));
-        }
+        let parent = lock_dir_without(&mut locks, dir, name)?;
         let wanted = new.mode & 0o7777 | u32::from(FileKind::Regular.mode_bits());
         let inherited = match preserve {
             true => attrs::Inherited {
@@ -92,10 +84,7 @@ impl FileSystem {
         drop(locks);
 
         let mut locks = LockSet::new(core);
-        let parent = lock_dir(&mut locks, dir)?;
-        if dir::lookup(core, &parent, name)?.is_some() {
-            return Err(Error::Exists(named(name)));
-        }
+        let parent = lock_dir_without(&mut locks, dir, name)?;
         locks.inode(number, Level::Exclusive)?;
         let orphan_dir = orphans::lock_own(&mut locks)?;
         let mut budget = Budget::default();
