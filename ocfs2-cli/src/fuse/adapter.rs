@@ -104,8 +104,9 @@ thread_local! {
 
 impl Filesystem for Adapter {
     fn init(&mut self, _req: &Request, config: &mut KernelConfig) -> io::Result<()> {
-        let mut wanted = InitFlags::FUSE_ATOMIC_O_TRUNC
-            | InitFlags::FUSE_DONT_MASK
+        // Not FUSE_ATOMIC_O_TRUNC: whether anybody runs the file the kernel looks at only after an open for reading that
+        // truncates, too late.
+        let mut wanted = InitFlags::FUSE_DONT_MASK
             | InitFlags::FUSE_DO_READDIRPLUS
             | InitFlags::FUSE_READDIRPLUS_AUTO
             | InitFlags::FUSE_ASYNC_DIO
@@ -284,10 +285,10 @@ impl Filesystem for Adapter {
         );
     }
 
-    fn open(&self, req: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
+    fn open(&self, _req: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
         let _answering = self.answering();
         // The kernel's knowing the inode is what keeps it: a handle would add nothing.
-        match self.shared.open(req, ino, flags) {
+        match self.shared.open(ino, flags) {
             Ok(how) => reply.opened(FileHandle(0), how),
             Err(Refused(errno)) => reply.error(errno),
         }

@@ -19,9 +19,8 @@ use super::ioctl::Ioctl;
 use super::lookout::Lookout;
 use super::room::Room;
 
-/// Flags of open(2).
+/// A flag of open(2).
 pub(super) const O_APPEND: i32 = 0o2000;
-const O_TRUNC: i32 = 0o1000;
 
 /// What requests work with, and what is to be ended after the last of them.
 #[derive(Debug)]
@@ -132,13 +131,11 @@ impl Shared {
     }
 
     /// What opening a file takes. The kernel has checked permissions; flags of chattr(1) it does not know.
-    pub(super) fn open(&self, req: &Request, ino: INodeNo, flags: OpenFlags) -> Result<FopenFlags, Refused> {
+    pub(super) fn open(&self, ino: INodeNo, flags: OpenFlags) -> Result<FopenFlags, Refused> {
         let mut how = FopenFlags::FOPEN_KEEP_CACHE;
-        let writes = flags.acc_mode() != OpenAccMode::O_RDONLY;
-        let truncates = flags.0 & O_TRUNC != 0;
-        if writes || truncates {
+        if flags.acc_mode() != OpenAccMode::O_RDONLY {
             let attr = self.fs.inode(self.inodes.number(ino))?.attr();
-            let appends = flags.0 & O_APPEND != 0 && !truncates;
+            let appends = flags.0 & O_APPEND != 0;
             if attr.contains(InodeAttr::IMMUTABLE) || attr.contains(InodeAttr::APPEND) && !appends {
                 return Err(Errno::EPERM.into());
             }
@@ -146,9 +143,6 @@ impl Shared {
                 // Writes have to come one by one, and say that they append.
                 how = FopenFlags::FOPEN_DIRECT_IO;
             }
-        }
-        if truncates {
-            self.for_caller(req).set_len(&*self.inodes.used(ino)?, 0)?;
         }
         self.inodes.opened(ino);
         Ok(how)

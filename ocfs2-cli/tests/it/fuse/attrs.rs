@@ -2,11 +2,11 @@
 
 use std::fs::{self, File, Permissions};
 use std::io::Write;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, lchown, symlink};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, chown, lchown, symlink};
 use std::process::Command;
 
 use rustix::fs::{
-    AtFlags, CWD, IFlags, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT, XattrFlags, getxattr, ioctl_getflags,
+    AtFlags, CWD, IFlags, OFlags, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT, XattrFlags, getxattr, ioctl_getflags,
     ioctl_setflags, listxattr, removexattr, setxattr, utimensat,
 };
 
@@ -237,6 +237,9 @@ fn flags_of_chattr_are_set_seen_and_obeyed() {
     let mut append = File::options().append(true).open(&path).unwrap();
     append.write_all(b" and").unwrap();
     append.write_all(b" more").unwrap();
+    let both = (OFlags::APPEND | OFlags::TRUNC).bits() as i32;
+    let truncate = File::options().write(true).custom_flags(both).open(&path);
+    assert_eq!(code(truncate.map(drop)), EPERM);
     assert_eq!(fs::read(&path).unwrap(), b"start and more");
     ioctl_setflags(&file, IFlags::empty()).unwrap();
     drop((file, append));

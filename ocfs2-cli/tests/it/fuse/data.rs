@@ -4,9 +4,11 @@ use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
+use std::process::Command;
 use std::thread;
 
-use rustix::fs::{FallocateFlags, SeekFrom as Seeking, fallocate, seek};
+use rustix::fs::{FallocateFlags, Mode, OFlags, SeekFrom as Seeking, fallocate, seek};
+use rustix::io::Errno;
 
 use super::bed::Bed;
 
@@ -83,6 +85,34 @@ fn direct_reads_and_writes_see_what_cached_ones_do() {
     cached.read_exact_at(&mut read[..2 << 20], 1 << 20).unwrap();
     assert!(read[..2 << 20] == bytes);
     drop((cached, direct));
+    bed.end();
+}
+
+#[test]
+fn a_program_is_not_truncated_while_it_runs() {
+    let Some(bed) = Bed::new() else { return };
+    let path = bed.path("program");
+    // Another program writes it: what this process has open for writing, a child of another test may hold open, too.
+    assert!(
+        Command::new("cp")
+            .arg("/bin/sleep")
+            .arg(&path)
+            .status()
+            .unwrap()
+            .success()
+    );
+    let len = fs::metadata(&path).unwrap().len();
+    let mut running = Command::new(&path).arg("100").spawn().unwrap();
+    for access in [OFlags::RDONLY, OFlags::WRONLY, OFlags::RDWR] {
+        let opened = rustix::fs::open(&path, access | OFlags::TRUNC, Mode::empty());
+        assert_eq!(opened.err(), Some(Errno::TXTBSY), "{access:?}");
+    }
+    assert_eq!(fs::metadata(&path).unwrap().len(), len);
+    assert!(running.try_wait().unwrap().is_none());
+    running.kill().unwrap();
+    running.wait().unwrap();
+    drop(File::create(&path).unwrap());
+    assert_eq!(fs::metadata(&path).unwrap().len(), 0);
     bed.end();
 }
 
