@@ -377,11 +377,11 @@ fn attributes(structure: Structure, bytes: &[u8]) {
     assert!(!sound || total <= bytes.len(), "names and values do not share bytes");
 }
 
-/// Length of the volumes that [`volume`] makes.
+/// Length of the devices that [`device_of`] makes.
 pub const VOLUME_BYTES: u64 = 64 << 20;
 
 /// The device of an input that is sectors of 512 bytes, each behind its number in four bytes; all others are zero.
-fn device_of(bytes: &[u8]) -> Arc<MemDevice> {
+pub fn device_of(bytes: &[u8]) -> Arc<MemDevice> {
     let device = MemDevice::new(VOLUME_BYTES);
     for record in bytes.chunks_exact(516) {
         let (number, sector) = record.split_at(4);

@@ -3,11 +3,15 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use ocfs2_format::Structure;
 use ocfs2_format::device::{BlockDevice, MemDevice};
-use ocfs2_fs::fuzz::{TARGETS, VOLUME_BYTES};
-use ocfs2_fs::{OpenOptions, SurveyOptions, SurveyedBlock, Volume};
+use ocfs2_fs::fuzz::{TARGETS, VOLUME_BYTES, device_of};
+use ocfs2_fs::mkfs::{self, MkfsOptions, MountMode, Plan};
+use ocfs2_fs::{
+    AllocateMode, FileSystem, MountOptions, OpenOptions, SurveyOptions, SurveyedBlock, Timestamp, Volume, XattrMode,
+};
 use ocfs2_testkit::golden;
 
 fn fuzz_folder() -> PathBuf {
@@ -61,6 +65,95 @@ fn every_fuzz_target_is_a_program() {
     }
 }
 
+#[test]
+fn volumes_that_are_to_be_mounted_can_be() {
+    let folder = fuzz_folder().join("corpus/mounted");
+    for seed in names_in(&folder) {
+        let bytes = fs::read(folder.join(&seed)).expect("a seed can be read");
+        let fs = FileSystem::mount(device_of(&bytes), &MountOptions::default());
+        let fs = fs.unwrap_or_else(|error| panic!("{seed}: {error}"));
+        fs.write("/new", "contents").expect("there is room");
+        fs.unmount().expect("memory does not fail");
+    }
+}
+
+/// Kinds of volumes that are mounted: name, block size, features. What they hold is found without check codes, which would
+/// tell every change.
+const SHAPES: [(&str, (u32, &str)); 3] = [
+    ("512-quota", (512, "nometaecc,refcount,xattr,usrquota,grpquota")),
+    (
+        "1k-plain",
+        (1024, "nometaecc,nosparse,nounwritten,noinline-data,norefcount"),
+    ),
+    ("4k", (4096, "nometaecc,refcount,xattr,indexed-dirs")),
+];
+
+/// A small volume with files of many kinds: as the power was cut, and unmounted.
+fn populated((block_size, features): (u32, &str)) -> (MemDevice, MemDevice) {
+    let mut options = MkfsOptions::default();
+    options.mount = MountMode::Local;
+    options.block_size = Some(block_size);
+    options.slots = Some(1);
+    options.seed = Some(1);
+    options.features.parse_list(features).expect("spelled right");
+    let device = Arc::new(MemDevice::new(VOLUME_BYTES));
+    let plan = Plan::new(VOLUME_BYTES, &options).expect("a shape that can be made");
+    mkfs::format(&device, &plan, &mut |_| {}).expect("memory does not fail");
+    let mut mount = MountOptions::default();
+    mount.fixed_time = Some(Timestamp {
+        secs: plan.time() as i64,
+        nanos: 0,
+    });
+    mount.first_generation = Some(1);
+    mount.commit_interval = None;
+    let fs = FileSystem::mount(device.clone(), &mount).expect("it is sound");
+    populate(&fs).expect("there is room");
+    fs.sync().expect("memory does not fail");
+    let crashed = device.snapshot();
+    fs.unmount().expect("memory does not fail");
+    mkfs::settle(&device, &plan).expect("memory does not fail");
+    (crashed, device.snapshot())
+}
+
+/// Contents are zeros where they can be: those take no room in a seed.
+fn populate(fs: &FileSystem) -> ocfs2_fs::Result<()> {
+    fs.write("/small", "inline")?;
+    fs.hard_link("/small", "/name")?;
+    fs.symlink("small", "/link")?;
+    fs.symlink("x".repeat(1000), "/long-link")?;
+    fs.write("/pieces", [0; 10_000])?;
+    let pieces = fs.metadata("/pieces")?;
+    let file = fs.use_inode(&pieces)?;
+    for piece in 1..8 {
+        fs.write_at(&file, piece * 20_000, &[0; 5000])?;
+    }
+    // What a volume cannot have, it has not.
+    let _ = fs.allocate(&file, 200_000..300_000, AllocateMode::Extend);
+    let _ = fs.reflink("/pieces", "/shared");
+    let _ = fs.set_xattr(pieces.number(), b"user.small", b"value", XattrMode::Set);
+    let _ = fs.set_xattr(pieces.number(), b"user.large", &[0; 5000], XattrMode::Set);
+    fs.create_dir("/dir")?;
+    for number in 0..12 {
+        fs.write(format!("/dir/a file with a long name, number {number}"), "")?;
+    }
+    fs.remove_file("/dir/a file with a long name, number 7")?;
+    fs.create_dir_all("/dir/sub/dir")
+}
+
+/// The sectors of a device that are not zero, as the targets want them.
+fn sectors(device: &MemDevice) -> Vec<u8> {
+    let mut seed = Vec::new();
+    for number in 0..device.geometry().len / 512 {
+        let mut sector = [0; 512];
+        device.read(number * 512, &mut sector).expect("inside the device");
+        if sector.iter().any(|&byte| byte != 0) {
+            seed.extend_from_slice(&(number as u32).to_le_bytes());
+            seed.extend_from_slice(&sector);
+        }
+    }
+    seed
+}
+
 /// The target that takes a structure.
 fn target_of(structure: Structure) -> &'static str {
     match structure {
@@ -79,7 +172,7 @@ fn target_of(structure: Structure) -> &'static str {
 
 fn load(name: &str) -> (MemDevice, Volume, Vec<SurveyedBlock>) {
     let device = MemDevice::from_vec(golden::named(name).image());
-    let volume = Volume::open(std::sync::Arc::new(device.snapshot()), &OpenOptions::default()).expect("it opens");
+    let volume = Volume::open(Arc::new(device.snapshot()), &OpenOptions::default()).expect("it opens");
     let mut options = SurveyOptions::default();
     options.list_blocks = true;
     let blocks = volume.survey(&options, &mut |_| {}).blocks;
@@ -154,41 +247,14 @@ fn write_seeds() {
         }
         save("journal_replay", image, &log);
     }
-    for image in ["empty-512-4k", "heartbeat-device", "kinds-max-compat"] {
-        let (device, volume, blocks) = load(image);
-        let bits = volume.geometry().block_size_bits;
-        let sectors_of = |block: u64, bytes: usize| {
-            let mut seed = Vec::new();
-            for sector in 0..(bytes / 512) as u64 {
-                let number = (block << bits) / 512 + sector;
-                let mut bytes = [0; 512];
-                device.read(number * 512, &mut bytes).expect("inside the image");
-                seed.extend_from_slice(&(number as u32).to_le_bytes());
-                seed.extend_from_slice(&bytes);
-            }
-            seed
-        };
-        let inside: Vec<_> = blocks
-            .iter()
-            .filter(|block| block.block.0 << bits < VOLUME_BYTES)
-            .collect();
-        let sectors = |most| {
-            inside
-                .iter()
-                .take(most)
-                .flat_map(|block| sectors_of(block.block.0, block.len))
-        };
-        save("volume", image, &sectors(48).collect::<Vec<_>>());
-        if let Ok(log) = volume.journal_map(ocfs2_format::SlotNum(0)) {
-            // The journal's superblock has two sectors.
-            let journal = log.block(0).expect("a journal has blocks");
-            save(
-                "mounted",
-                image,
-                &sectors(100).chain(sectors_of(journal.0, 1024)).collect::<Vec<_>>(),
-            );
-        }
+    for (name, shape) in SHAPES {
+        let (crashed, clean) = populated(shape);
+        save("volume", name, &sectors(&clean));
+        save("mounted", name, &sectors(&clean));
+        save("mounted", &format!("{name}-crashed"), &sectors(&crashed));
     }
+    let heartbeat = MemDevice::from_vec(golden::named("heartbeat-device").image());
+    save("volume", "heartbeat-device", &sectors(&heartbeat));
     let mut sector = [0; 512];
     ocfs2_format::HeartbeatBlock::write(3, 1_700_000_000, 42, 62000, &mut sector);
     save("heartbeat", "node-3", &sector[..32]);
