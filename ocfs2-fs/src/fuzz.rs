@@ -18,8 +18,9 @@ use ocfs2_format::{
 };
 use zerocopy::FromBytes;
 
+use crate::dir::DirEntry;
 use crate::meta::view;
-use crate::mounted::{AllocateMode, FileSystem, MountOptions, NewInode, RenameMode, XattrMode};
+use crate::mounted::{AllocateMode, FileSystem, MountOptions, NewInode, RenameMode, SetAttributes, XattrMode};
 use crate::survey::SurveyOptions;
 use crate::volume::{OpenOptions, Volume};
 use crate::xattr::Acl;
@@ -431,29 +432,73 @@ pub fn mounted(bytes: &[u8]) {
 }
 
 fn change_everything(fs: &FileSystem, round: u8) -> crate::Result<()> {
-    let new = NewInode::with_mode(0o755);
+    // Directories can lead back to themselves.
+    const MOST: u32 = 100;
     let name = [b'n', b'0' + round];
-    let dir = fs
-        .make_dir(fs.root(), &name, &new)
+    let to = fs
+        .make_dir(fs.root(), &name, &NewInode::with_mode(0o755))
         .map_or(fs.root(), |dir| dir.number());
-    let mut at = Some(0);
-    while let Some(position) = at {
-        let page = fs.read_dir_at(fs.root(), position)?;
-        for entry in page.entries {
-            let number = entry.inode();
-            let _ = fs.link(number, dir, entry.name());
-            let _ = fs.reflink_at(number, dir, b"shared", &new, true);
-            let _ = fs.set_xattr(number, b"user.name", &[round; 3000], XattrMode::Set);
-            if let Ok(file) = fs.inode(number).and_then(|inode| fs.use_inode(&inode)) {
-                let _ = fs.write_at(&file, 5000, &[round; 5000]);
-                let _ = fs.allocate(&file, 0..100_000, AllocateMode::PunchHole);
-                let _ = fs.append(&file, b"end");
-                let _ = fs.set_len(&file, 1);
+    let mut count = 0;
+    let mut dirs = vec![fs.root()];
+    while let Some(dir) = dirs.pop() {
+        let mut at = Some(0);
+        while let Some(position) = at {
+            let Ok(page) = fs.read_dir_at(dir, position) else {
+                break;
+            };
+            for entry in &page.entries {
+                count += 1;
+                if count > MOST {
+                    return fs.sync();
+                }
+                change(fs, dir, entry, to, round);
+                if !entry.is_dot() {
+                    dirs.push(entry.inode());
+                }
             }
-            let _ = fs.rename_at(fs.root(), entry.name(), dir, b"moved", RenameMode::Replace);
-            let _ = fs.rmdir(dir, b"moved");
+            at = page.next.filter(|next| *next > position);
         }
-        at = page.next.filter(|next| *next > position);
     }
+    let _ = fs.trim(0..VOLUME_BYTES, 0);
+    let _ = fs.statfs();
     fs.sync()
+}
+
+/// Does to an entry of a directory whatever can be done; `to` is another directory.
+fn change(fs: &FileSystem, dir: InodeNo, entry: &DirEntry, to: InodeNo, round: u8) {
+    let new = NewInode::with_mode(0o755);
+    let (number, name) = (entry.inode(), entry.name());
+    let _ = fs.lookup(dir, name);
+    let _ = fs.link_target(number);
+    let _ = fs.link(number, to, name);
+    let _ = fs.reflink_at(number, to, b"shared", &new, true);
+    for xattr in fs.xattr_names(number).unwrap_or_default() {
+        let _ = fs.xattr(number, &xattr);
+        let _ = fs.remove_xattr(number, &xattr);
+    }
+    let _ = fs.set_xattr(number, b"user.name", &[round; 3000], XattrMode::Set);
+    let _ = fs.set_xattr(number, b"user.small", b"value", XattrMode::Set);
+    let others = SetAttributes {
+        uid: Some(round.into()),
+        gid: Some(7),
+        mode: Some(0o640),
+        ..SetAttributes::default()
+    };
+    let _ = fs.set_attributes(number, &others);
+    if let Ok(file) = fs.inode(number).and_then(|inode| fs.use_inode(&inode)) {
+        let _ = fs.read_at(&file, 0, &mut [0; 5000]);
+        let _ = fs.allocate(&file, 20_000..90_000, AllocateMode::ZeroRange);
+        let _ = fs.write_at(&file, 5000, &[round; 5000]);
+        let _ = fs.copy_range(&file, 0, &file, 1 << 20, 50_000);
+        let _ = fs.seek_data(&file, 100_000);
+        let _ = fs.allocate(&file, 0..100_000, AllocateMode::PunchHole);
+        let _ = fs.append(&file, b"end");
+        let _ = fs.set_len(&file, 1);
+    }
+    let _ = fs.rename_at(dir, name, to, b"moved", RenameMode::Replace);
+    let _ = fs.rmdir(to, b"moved");
+    if round > 0 {
+        let _ = fs.unlink(to, b"moved");
+    }
+    let _ = fs.make_symlink(dir, name, b"target", &new);
 }
