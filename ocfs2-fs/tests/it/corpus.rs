@@ -68,12 +68,14 @@ fn every_fuzz_target_is_a_program() {
 #[test]
 fn volumes_that_are_to_be_mounted_can_be() {
     let folder = fuzz_folder().join("corpus/mounted");
-    for seed in names_in(&folder) {
-        let bytes = fs::read(folder.join(&seed)).expect("a seed can be read");
-        let fs = FileSystem::mount(device_of(&bytes), &MountOptions::default());
-        let fs = fs.unwrap_or_else(|error| panic!("{seed}: {error}"));
-        fs.write("/new", "contents").expect("there is room");
-        fs.unmount().expect("memory does not fail");
+    for (shape, _) in SHAPES {
+        for seed in [shape.to_owned(), format!("{shape}-crashed")] {
+            let bytes = fs::read(folder.join(&seed)).expect("a seed can be read");
+            let fs = FileSystem::mount(device_of(&bytes), &MountOptions::default());
+            let fs = fs.unwrap_or_else(|error| panic!("{seed}: {error}"));
+            fs.write("/new", "contents").expect("there is room");
+            fs.unmount().expect("memory does not fail");
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use ocfs2_format::device::{BlockDevice, Durability};
 use ocfs2_format::{BlockNo, ClusterNo, ExtentFlags, InodeNo};
 
 use super::counts::Counts;
-use super::lock;
+use super::{counts_of, lock};
 use crate::error::{Error, Result};
 use crate::extent_tree::{Extent, Lookup};
 use crate::meta::Blocks;
@@ -40,14 +40,8 @@ pub(super) fn make_writable(
 ) -> Result<()> {
     let core = locks.core();
     let inode = core.read_inode(number)?;
-    let Some(block) = inode.refcount_root() else {
-        return Ok(());
-    };
     lock(locks, &inode, Level::Exclusive)?;
-    let counts = Counts {
-        root: block,
-        inode: number,
-    };
+    let counts = counts_of(&inode);
     let end = (u64::from(cpos) + u64::from(clusters)).min(1 << 32);
     let mut at = u64::from(cpos);
     while at < end {
@@ -65,7 +59,7 @@ pub(super) fn make_writable(
         let range = (at, end.min(extent.end()));
         let cow = Cow {
             core,
-            counts,
+            counts: counts.ok_or_else(|| uncounted(root))?,
             root,
             contents,
         };
@@ -89,9 +83,7 @@ impl Cow<'_> {
         let first = part(self.core, extent, from, to)?;
         let (count, alike) = self.counts.count(self.core, first.1.0)?;
         if count == 0 {
-            return Err(self
-                .root
-                .broken("clusters are flagged as shared, and nothing counts how often"));
+            return Err(uncounted(self.root));
         }
         let to = to.min(from + u64::from(alike));
         if count == 1 {
@@ -203,6 +195,10 @@ impl Cow<'_> {
             _ => None,
         })
     }
+}
+
+fn uncounted(root: Root) -> Error {
+    root.broken("clusters are flagged as shared, and nothing counts how often")
 }
 
 /// Part of an extent, and its first physical cluster.
