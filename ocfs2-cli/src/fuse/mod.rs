@@ -123,7 +123,11 @@ impl Session {
     /// # Errors
     /// The connection's to the kernel, and those of [`FileSystem::unmount`]. Then the next mount recovers the volume.
     pub(crate) fn run(self) -> anyhow::Result<()> {
-        let served = self.session.run();
+        let served = match self.session.run() {
+            // What a thread hears that has just taken a request (the end of a file's use, say) when the kernel hangs up.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => Ok(()),
+            served => served,
+        };
         let unmounted = self.shared.end();
         served?;
         Ok(unmounted?)

@@ -41,7 +41,7 @@ fn the_programs_of_the_system_end_it() {
         fs::write(bed.path("file"), "content").expect("a file");
         let tool = tool.arg(bed.point());
         until("it is unmounted", || tool.run().status == 0);
-        assert!(served.wait().success());
+        assert!(served.wait().success(), "{}", served.said());
         assert!(served.said().contains("unmounted"), "{}", served.said());
         bed.assert_clean();
     }
@@ -105,6 +105,6 @@ fn unmounted_lazily_it_ends_when_nothing_is_open_any_more() {
     file.write_all_at(b"later", 0).expect("a write");
     assert!(served.is_running());
     drop(file);
-    assert!(served.wait().success());
+    assert!(served.wait().success(), "{}", served.said());
     bed.assert_clean();
 }

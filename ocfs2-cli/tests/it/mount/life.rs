@@ -88,7 +88,7 @@ fn a_mount_in_the_foreground_says_that_it_is_ready() {
     let notice = format!("{} on {} type fuse.ocfs2", bed.image().display(), bed.point().display());
     until("it says so", || served.said().contains(&notice));
     bed.umount();
-    assert!(served.wait().success());
+    assert!(served.wait().success(), "{}", served.said());
 }
 
 #[test]
