@@ -54,7 +54,7 @@ impl Access {
         let bytes_of_job = count / u64::from(jobs) * self.piece;
         let output = Command::new("fio")
             .args(["--name=access", "--thread", "--group_reporting", "--output-format=json"])
-            // The same places for everybody; no file that is there before it is written.
+            // The same places for everybody; nothing is allocated ahead.
             .args(["--randrepeat=1", "--fallocate=none", "--end_fsync=1"])
             .args([format!("--rw={rw}"), format!("--bs={}", self.piece)])
             .args([format!("--size={mib}m"), format!("--io_size={bytes_of_job}")])
