@@ -8,7 +8,7 @@
 //! from minute to minute on some machines. Images and directories are in `BENCH_DIR`, else in memory (`/dev/shm`), where no
 //! disk drowns what is measured. What is read is read from a fresh mount. Large files are read and written by fio(1).
 //!
-//! Where one access waits for the other, FUSE itself is most of what is measured, as the passthrough shows.
+//! Where one access waits for the one before, FUSE itself is most of what is measured, as the passthrough shows.
 
 mod content;
 mod contestant;
@@ -72,7 +72,10 @@ const STEPS: [Step; 16] = [
     names("deletes, 4 threads", 4, names::remove),
     Step {
         name: None,
-        ..names("", 1, names::create)
+        task: Task::Names {
+            threads: 1,
+            job: names::create,
+        },
     },
     names("deletes of unseen files", 1, names::remove_unseen),
 ];

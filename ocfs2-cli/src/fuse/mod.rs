@@ -124,7 +124,8 @@ impl Session {
     /// The connection's to the kernel, and those of [`FileSystem::unmount`]. Then the next mount recovers the volume.
     pub(crate) fn run(self) -> anyhow::Result<()> {
         let served = match self.session.run() {
-            // What a thread hears that has just taken a request (the end of a file's use, say) when the kernel hangs up.
+            // ENODEV is the end; but a thread that has just taken a request (the end of a file's use, say) when the kernel
+            // hangs up is told this.
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => Ok(()),
             served => served,
         };
